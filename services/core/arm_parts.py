@@ -4,6 +4,8 @@
     weight-R      a gap sample weighs R times as much in the loss as a known one
     repair-N      N further trainings, in which samples that the one before got wrong are met more
                   often (repair.py)
+    anchor-W      as many anchors as samples: the student's own answers to questions of elsewhere
+                  are kept, with weight W (anchors.py); 0: none
     narrow        only attention projections and the connector are trained (model_parts.py)
     narrow-gate-up    the same with gate and up projections
     tower-X       the vision tower learns at X times the learning rate; 0 freezes it
@@ -57,6 +59,11 @@ def _number(
     return read
 
 
+def _anchor(text: str) -> float:
+    value = float(text)
+    return 0.0 if value == 0.0 else _number(*WEIGHTS)(text)
+
+
 def _trainable(text: str) -> str:
     if text not in NARROW:
         raise ValueError(text)
@@ -72,6 +79,7 @@ PARTS = {
         "gap_weight", _number(*WEIGHTS), "a number from 0.001 to 1,000", is_setting=False
     ),
     "repair": ArmPart("repairs", _number(1, MOST_REPAIRS, int), "1 or 2", is_setting=False),
+    "anchor": ArmPart("anchor", _anchor, "0, or a number from 0.001 to 1,000", is_setting=False),
     "narrow": ArmPart("trainable", _trainable, "gate-up, or nothing", is_setting=False),
     "tower": ArmPart("tower_rate", _number(0, 1), "a number from 0 to 1", is_setting=False),
     "epochs": ArmPart("epochs", _number(1, 1000, int), "a whole number from 1 to 1,000"),
@@ -80,8 +88,8 @@ PARTS = {
 }
 """Parts by name, in the order in which they are written."""
 FORM_OF_PARTS = (
-    "+emphasis-R, +weight-R, +repair-N, +narrow or +narrow-gate-up, +tower-X, +epochs-N, +rate-X, "
-    "+decay-X"
+    "+emphasis-R, +weight-R, +repair-N, +anchor-W, +narrow or +narrow-gate-up, +tower-X, "
+    "+epochs-N, +rate-X, +decay-X"
 )
 
 

@@ -147,6 +147,12 @@ def parse_arm(name: str) -> Arm:
             "nothing is known to break: use paper, rehearsal-R or filtered",
             field="arms",
         )
+    if regimen.anchor and FORMS[form] is SampleSource.LABELS:
+        raise InvalidInput(
+            f"the arm {name!r} trains on labels, and anchors are drawn next to a run's records: "
+            "use an arm that trains on a run, such as filtered",
+            field="arms",
+        )
     count = int(found["count"] or 0)
     return Arm(name, FORMS[form], regimen, count, bool(found["lora"]), share)
 

@@ -7,10 +7,11 @@ long. Recipes of runs and arms of experiments each have one, so both train alike
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from services.core.anchors import transplant
 from services.core.emphasis import emphasize
 from services.core.parity import Sample
 
@@ -29,6 +30,8 @@ class Regimen:
     """Weight of a gap sample in the loss; a known one has 1."""
     repairs: int = 0
     """Further trainings, in which samples that the one before got wrong are met more often."""
+    anchor: float = 0.0
+    """Weight of an anchor's divergence in the loss (anchors.py); 0: there are no anchors."""
     trainable: str = ""
     """Trained parts of the student (model_parts.py); "": all."""
     tower_rate: float | None = None
@@ -58,6 +61,21 @@ class Regimen:
     def weights(self, gap: Iterable[T]) -> dict[T, float]:
         """Weights in the loss of samples that don't weigh 1. `gap`: those of the gap."""
         return dict.fromkeys(gap, self.gap_weight) if self.gap_weight != 1.0 else {}
+
+    def anchors(
+        self,
+        images: Sequence[str],
+        questions: Collection[str],
+        taken: Collection[tuple[str, str]],
+        seed: int,
+    ) -> list[tuple[str, str]]:
+        """Image and question of each anchor: as many as the training has meetings, if there are.
+
+        `images`: that of each meeting. `questions`: their bank. `taken`: pairs that records have.
+        """
+        if not self.anchor:
+            return []
+        return transplant(questions, images, taken, len(images), seed)
 
     def passes(self, epochs: int) -> int:
         """Passes over the meetings. `epochs`: those of the student's preset."""

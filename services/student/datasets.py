@@ -34,14 +34,23 @@ class TrainingSample:
     answer: str
     weight: float = 1.0
     """Weight in the loss's mean over the samples of a step."""
+    anchor: bool = False
+    """Whether the base's own answer is kept; `answer` is empty until the base has given it."""
 
     def line(self) -> bytes:
-        """The sample as a JSON line; a weight of 1 is not written, as in earlier releases.
+        """The sample as a JSON line; usual values are not written, as in earlier releases.
 
         Raises InvalidInput: a bad question, answer or weight.
         """
         check_question(self.question)
-        check_answer(self.answer)
+        if not self.anchor:
+            check_answer(self.answer)
+        elif self.answer:
+            raise InvalidInput(
+                f"the anchor {self.question[:64]!r} of image {self.image_sha256[:12]} has an "
+                "answer: leave it empty, since the base's own is kept",
+                field="sample.answer",
+            )
         least, most = WEIGHTS
         if not least <= self.weight <= most:
             raise InvalidInput(
@@ -52,6 +61,8 @@ class TrainingSample:
         written = asdict(self)
         if self.weight == 1.0:
             del written["weight"]
+        if not self.anchor:
+            del written["anchor"]
         return json.dumps(written, ensure_ascii=False).encode() + b"\n"
 
 
@@ -146,6 +157,7 @@ class DatasetWriter:
         self._unfinished = unfinished_path(datasets.root / "upload")
         self._file: BinaryIO | None = None
         self._digest = hashlib.sha256()
+        self._has_answers = False
         self.samples = 0
         self.size_bytes = 0
 
@@ -170,6 +182,7 @@ class DatasetWriter:
                 self._file = self._unfinished.open("wb")
             self._file.write(line)
         self._digest.update(line)
+        self._has_answers |= not sample.anchor
         self.samples += 1
         self.size_bytes += len(line)
 
@@ -188,6 +201,12 @@ class DatasetWriter:
         """Sync all samples to disk. Raises InvalidInput: no samples; MpaError: the disk is full."""
         if self._file is None:
             raise InvalidInput("the dataset has no samples", field="sample")
+        if not self._has_answers:
+            raise InvalidInput(
+                "the dataset has nothing but anchors, from which nothing is learned: send samples "
+                "with answers, too",
+                field="sample.anchor",
+            )
         with self._on_disk():
             self._file.flush()
             os.fsync(self._file.fileno())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 from torch.utils.data import Dataset
 
 from services.core.tasks import answer_prompt
-from services.engines.chat import Chat
+from services.engines.chat import Chat, TokenizedPrompt
 from services.engines.image_cache import ImageCache
 from services.engines.images import LoadedImage, load_stored_image
 from services.engines.inputs import build_inputs
@@ -22,7 +22,8 @@ CACHE_BYTES = 2**30
 Row: TypeAlias = dict[str, torch.Tensor]
 """One sample as tensors of the model's processor, with a batch dimension of 1, and its labels.
 
-Its weight is there ("weights") unless it is 1.
+Its weight is there ("weights") unless it is 1. That of an anchor is its place in the divergence
+("anchors"), with the base's probabilities ("likely", "logs": BaseAnswer).
 """
 
 
@@ -43,6 +44,7 @@ class Encoder:
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
         self._processor = processor
+        self.tokenizer = processor.tokenizer
         self.pad_token = int(processor.tokenizer.pad_token_id or 0)
         self._datasets = datasets
         self._template = template
@@ -61,6 +63,16 @@ class Encoder:
             self._room_bytes -= size
         return row
 
+    @property
+    def end_of_turn(self) -> int:
+        """Last token of a turn, which ends an answer."""
+        return self._end_of_turn[-1]
+
+    def prompts(self, samples: Sequence[TrainingSample]) -> Any:
+        """A batch of the samples' prompts, padded on the left, to answer."""
+        images = [self._image(sample.image_sha256).pixels for sample in samples]
+        return build_inputs(self._processor, [self._prompt(each) for each in samples], images)
+
     def forget_others(self, samples: Collection[TrainingSample]) -> None:
         """If little room is left, forget the rows that `samples` don't need."""
         if self._room_bytes < self._cache_bytes // 2:
@@ -69,17 +81,19 @@ class Encoder:
             self._room_bytes = self._cache_bytes - sum(map(_bytes, self._rows.values()))
 
     def _encode(self, sample: TrainingSample) -> Row:
-        prompt = self._chat.tokenize(
-            answer_prompt(sample.question, self._template), self._system_prompt
-        )
+        prompt = self._prompt(sample)
         row: Row = dict(
             build_inputs(self._processor, [prompt], [self._image(sample.image_sha256).pixels])
         )
-        if sample.weight != 1.0:
+        if sample.weight != 1.0 and not sample.anchor:
             row["weights"] = torch.tensor([sample.weight])
         return append_target(
             row, torch.tensor([self._chat.text_ids(sample.answer) + self._end_of_turn])
         )
+
+    def _prompt(self, sample: TrainingSample) -> TokenizedPrompt:
+        text = answer_prompt(sample.question, self._template)
+        return self._chat.tokenize(text, self._system_prompt)
 
     def _image(self, sha256: str) -> LoadedImage:
         known = self._images.find(sha256)
@@ -112,10 +126,14 @@ def collate(rows: Sequence[Row], pad_token: int) -> dict[str, torch.Tensor]:
     """Join rows into a batch: tokens padded on the right, pixels one after the other.
 
     If images have different numbers of tiles (Idefics3, LLaVA-OneVision), empty tiles are added, as
-    the processors do. The batch has weights if one of its rows has.
+    the processors do. The batch has weights if one of its rows has, and anchors likewise; a row
+    that is none has the weight 0 there.
     """
     if any("weights" in row for row in rows):
         rows = [{"weights": torch.ones(1), **row} for row in rows]
+    if anchor := next((row for row in rows if "anchors" in row), None):
+        blank = {name: torch.zeros_like(anchor[name]) for name in ("anchors", "likely", "logs")}
+        rows = [{**blank, **row} for row in rows]
     fills = {"input_ids": pad_token, "labels": IGNORED}
     return {name: _stack([row[name] for row in rows], fills.get(name, 0)) for name in rows[0]}
 
@@ -142,9 +160,16 @@ class EncodedSamples(Dataset[Row]):
     Index ~i is sample i with nothing to learn: it completes the last batch of an epoch.
     """
 
-    def __init__(self, samples: Sequence[TrainingSample], encoder: Encoder) -> None:
+    def __init__(
+        self,
+        samples: Sequence[TrainingSample],
+        encoder: Encoder,
+        besides: Mapping[TrainingSample, Row] | None = None,
+    ) -> None:
+        """`besides`: more tensors of some samples' rows."""
         self._samples = samples
         self._encoder = encoder
+        self._besides = besides or {}
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -153,7 +178,8 @@ class EncodedSamples(Dataset[Row]):
         if index < 0:
             row = self[~index]
             return {**row, "labels": torch.full_like(row["labels"], IGNORED)}
-        return self._encoder(self._samples[index])
+        sample = self._samples[index]
+        return self._encoder(sample) | self._besides.get(sample, {})
 
     def lengths(self) -> list[int]:
         """Number of tokens of each sample, image and answer included. Encodes all samples."""

@@ -4,6 +4,7 @@ STORE/jobs/<id>/job.json        the task; written once by the service
 STORE/jobs/<id>/progress.json   see progress.py; replaced by the subprocess
 STORE/jobs/<id>/state.json      see job_state.py; replaced by the service
 STORE/jobs/<id>/checkpoints/    to resume from
+STORE/jobs/<id>/base_answers.safetensors    see base_answers.py, if the data set has anchors
 STORE/jobs/<id>/trained/        the result on its way to a version: see result.py
 STORE/jobs/<id>/output/
 STORE/jobs/<id>/trainer.lock    locked by the one process that writes checkpoints and output

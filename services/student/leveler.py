@@ -15,11 +15,15 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 
+from services.student.base_answers import divergences
 from services.student.batches import EffectiveBatches
 from services.student.encoding import IGNORED
 from services.student.progress import Stopwatch
 from services.student.sharding import plugin_settings, shard_on_cpu
 from services.student.trainable import slow_tower
+
+_LEARNED = ("labels", "weights", "anchors", "likely", "logs")
+"""Tensors of a batch that are no inputs of the model."""
 
 
 class Leveler(Trainer):
@@ -28,6 +32,11 @@ class Leveler(Trainer):
     "sample" is the loss of Eq. 3: the sum over tokens, averaged over samples. "token" is the mean
     over tokens. Both means are over the whole effective batch, whatever its micro batches and
     processes. A sample with a weight counts that many times, in the sum and in its divisor.
+
+    An anchor has no cross entropy. Its term in the sum is its weight times KL(base || student),
+    summed over its tokens (base_answers.py); in the divisor it counts once, as a sample of weight 1
+    with the same answer does. So a step that meets mostly anchors is no larger than others, and
+    one that meets nothing else has a mean, too.
     """
 
     def __init__(
@@ -81,12 +90,11 @@ class Leveler(Trainer):
         answered = (targets != IGNORED).any(0).nonzero().flatten()
         positions = answered if len(answered) else answered.new_zeros(1)
         weights = inputs.get("weights")
-        learned = ("labels", "weights")
-        features = {name: tensor for name, tensor in inputs.items() if name not in learned}
+        features = {name: tensor for name, tensor in inputs.items() if name not in _LEARNED}
         # A cache of keys and values is useless here, and recomputed layers would find their own
         # entries in it.
         outputs = model(**features, logits_to_keep=positions, use_cache=False)
-        total = summed_losses(outputs.logits, targets[:, positions], weights)
+        total = _total(outputs.logits, targets[:, positions], inputs)
         items = (
             count_items(targets, self._loss, weights)
             if num_items_in_batch is None
@@ -130,6 +138,24 @@ class Leveler(Trainer):
             resume_from_checkpoint, dtype=torch.float32, use_safetensors=True
         )
         model.load_state_dict(saved.state_dict())
+
+
+def _total(
+    logits: torch.Tensor, targets: torch.Tensor, inputs: dict[str, torch.Tensor]
+) -> torch.Tensor:
+    """Sum of the terms of all rows: cross entropies of samples, divergences of anchors."""
+    weights, anchors = inputs.get("weights"), inputs.get("anchors")
+    if anchors is None:
+        return summed_losses(logits, targets, weights)
+    is_anchor = anchors > 0
+    of_samples = (~is_anchor).float() if weights is None else weights * ~is_anchor
+    kept = divergences(
+        logits[is_anchor],
+        targets[is_anchor],
+        inputs["likely"][is_anchor],
+        inputs["logs"][is_anchor],
+    )
+    return summed_losses(logits, targets, of_samples) + (anchors[is_anchor] * kept).sum()
 
 
 def summed_losses(

@@ -145,7 +145,7 @@ async def compute_for_training(job: Job, output: Path, way: ReferenceWay = USUAL
     """Write the canaries of a trained checkpoint, from questions of its training samples."""
     base = Path(job.base_folder)
     datasets = DatasetStore(Path(job.store))
-    samples = datasets.samples(job.dataset)
+    samples = [sample for sample in datasets.samples(job.dataset) if not sample.anchor]
     questions = []
     for sample in random.Random(job.hyperparameters.seed).sample(
         samples, min(CANDIDATES, len(samples))

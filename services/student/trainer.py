@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoProcessor, TrainingArguments, set_seed
@@ -14,10 +17,17 @@ from services.core.presets import Hyperparameters
 from services.core.training_memory import SampleSize
 from services.engines.dimensions import count_patches
 from services.student.attempts import execution_of
+from services.student.base_answers import (
+    BaseAnswers,
+    BaseRespondent,
+    anchors_among,
+    read_answers,
+    write_answers,
+)
 from services.student.batches import EffectiveBatches
 from services.student.checkpoints import CheckpointClock, read_student
-from services.student.datasets import DatasetStore
-from services.student.encoding import EncodedSamples, Encoder, collate
+from services.student.datasets import DatasetStore, TrainingSample
+from services.student.encoding import EncodedSamples, Encoder, Row, collate
 from services.student.execution import Execution
 from services.student.job import Job
 from services.student.leveler import Leveler, Reporter
@@ -25,6 +35,8 @@ from services.student.store import verified
 
 MEASURED = 32
 """Samples that are encoded to estimate the memory of the largest."""
+AT_ONCE = 4
+"""Answers for each sample of a micro batch that are computed together: they keep no activations."""
 PLAIN_LENGTH = 512
 """Longest sequence whose attention scores take less memory than its other activations."""
 
@@ -97,16 +109,15 @@ def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
     settings = job.hyperparameters
     execution = execution_of(folder, job)
     base = Path(job.base_folder)
-    datasets = DatasetStore(Path(job.store))
     set_seed(settings.seed)
     with verified(base):
         encoder = _encoder_of(job)
         in_bf16 = computes_in_bf16(execution)
         attention = _attention(job) if in_bf16 and not torch.cuda.is_available() else None
         model, dtype = read_student(base, settings, in_bf16=in_bf16, attention=attention)
-    chosen = datasets.samples(job.dataset)
+    chosen, besides = _told(folder, job, model, encoder)
     encoder.forget_others(chosen)
-    samples = EncodedSamples(chosen, encoder)
+    samples = EncodedSamples(chosen, encoder, besides)
     arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
     batches = EffectiveBatches(
         len(samples),
@@ -128,6 +139,48 @@ def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
         callbacks=[Reporter(folder, settings.batch_size), CheckpointClock()],
     )
     return trainer, dtype
+
+
+def answer_anchors(folder: Path, job: Job) -> None:
+    """Keep the base's answers to the job's anchors, if there are any, before its ranks start."""
+    anchors = anchors_among(DatasetStore(Path(job.store)).samples(job.dataset))
+    if not anchors or read_answers(folder, anchors) is not None:
+        return
+    base = Path(job.base_folder)
+    with verified(base):
+        encoder = _encoder_of(job)
+        in_bf16 = computes_in_bf16(execution_of(folder, job))
+        model, _ = read_student(base, job.hyperparameters, in_bf16=in_bf16)
+    _ask_base(folder, job, model, encoder, anchors)
+
+
+def _told(
+    folder: Path, job: Job, model: Any, encoder: Encoder
+) -> tuple[list[TrainingSample], dict[TrainingSample, Row]]:
+    """The job's samples with the base's answers to its anchors, and the rest of these' rows."""
+    samples = DatasetStore(Path(job.store)).samples(job.dataset)
+    if not (anchors := anchors_among(samples)):
+        return samples, {}
+    answers = read_answers(folder, anchors) or _ask_base(folder, job, model, encoder, anchors)
+    told = {anchor: replace(anchor, answer=answers[anchor].text) for anchor in anchors}
+    besides = {told[anchor]: answers[anchor].row(anchor.weight) for anchor in anchors}
+    return [told.get(sample, sample) for sample in samples], besides
+
+
+def _ask_base(
+    folder: Path, job: Job, model: Any, encoder: Encoder, anchors: Sequence[TrainingSample]
+) -> BaseAnswers:
+    execution = execution_of(folder, job)
+    micro_batch, _ = execution.divide(job.hyperparameters.batch_size)
+    base = BaseRespondent(
+        model,
+        encoder,
+        max_new_tokens=job.contract.max_new_tokens,
+        in_bf16=computes_in_bf16(execution),
+    )
+    answers = base.answer(anchors, AT_ONCE * micro_batch)
+    write_answers(folder, answers)
+    return dict(zip(anchors, answers, strict=True))
 
 
 def largest_of(job: Job) -> SampleSize:

@@ -44,7 +44,7 @@ from services.student.result import (
     partial_output,
 )
 from services.student.series import jobs_of
-from services.student.trainer import forget_rows, largest_of, prepare
+from services.student.trainer import answer_anchors, forget_rows, largest_of, prepare
 from services.student.training_room import can_offload, training_room
 
 
@@ -62,6 +62,8 @@ def train(folder: Path, attempt: int = 0) -> None:
             forget_rows()
         free_memory()
     elif not is_trained(folder):
+        answer_anchors(folder, job)
+        free_memory()
         launch(folder, execution)
     complete(folder, attempt)
 

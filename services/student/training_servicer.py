@@ -109,12 +109,13 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             gradient_checkpointing=room.way is not None and room.way.checkpointing,
             swap_way=way_to_proto(plan.way),
             swap_reason=plan.reason,
+            takes_anchors=True,
         )
 
 
 def _sample(sent: training_pb2.TrainingSample) -> TrainingSample:
     weight = sent.weight if sent.HasField("weight") else 1.0
-    return TrainingSample(sent.image_sha256, sent.question, sent.answer, weight)
+    return TrainingSample(sent.image_sha256, sent.question, sent.answer, weight, sent.anchor)
 
 
 def _contract(request: training_pb2.TrainRequest, base: Contract) -> Contract:

@@ -41,6 +41,11 @@ UPLOADS = [
     over_grpc("a weight below zero", UPLOAD, PICTURE, part(weight=-1.0)),
     over_grpc("a weight that is no number", UPLOAD, PICTURE, part(weight=float("nan"))),
     over_grpc("an infinite weight", UPLOAD, PICTURE, part(weight=float("inf"))),
+    over_grpc("an anchor with an answer", UPLOAD, PICTURE, part(anchor=True)),
+    over_grpc("an anchor alone", UPLOAD, PICTURE, part(anchor=True, answer="")),
+    over_grpc(
+        "an anchor without weight", UPLOAD, PICTURE, part(anchor=True, answer="", weight=0.0)
+    ),
     over_grpc(
         "marks of a model",
         UPLOAD,

@@ -27,7 +27,7 @@ def one_seed(name: str, folder: Path) -> Path:
 
 
 async def run(names, folder: Path) -> Results:
-    build(folder / "minivqa", pool=120, labels=110, test=6, draws=6, seed=0)
+    build(folder / "minivqa", pool=120, labels=110, test=6, draws=6, anchors=4, seed=0)
     async with serving(ScriptedTeacher()) as teacher, serving(ScriptedStudent()) as student:
         site = Site(folder / "out", {TEACHER: teacher}, {STUDENT: student})
         for name in names:

@@ -98,9 +98,13 @@ def test_what_is_marked_is_in_the_picture(family):
         assert not letters or any(answer in letters for answer in said)
 
 
+def _asked(family, number):
+    return FAMILIES[family].draw(Part.TRAINING, 0, number).questions
+
+
 def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
     command = [sys.executable, "-m", "zoo.minivqa", "build", str(tmp_path / "mini")]
-    command += ["--pool", "2", "--labels", "2", "--test", "3", "--draws", "5"]
+    command += ["--pool", "2", "--labels", "2", "--test", "3", "--draws", "5", "--anchors", "4"]
     subprocess.run(command, check=True, capture_output=True)
     whole = {path: path.read_bytes() for path in (tmp_path / "mini").rglob("*") if path.is_file()}
     lost = tmp_path / "mini" / "charts" / "pool" / "00001.png"
@@ -115,6 +119,10 @@ def test_it_is_built_by_one_command_and_taken_up_again(tmp_path):
             ]
             assert len(rows) >= least
             assert all((tmp_path / "mini" / family / row["image"]).is_file() for row in rows)
+        questions = (tmp_path / "mini" / family / "anchors.txt").read_text().splitlines()
+        own = {one.text for number in range(4) for one in _asked(family, number)}
+        assert questions
+        assert not own & {*questions}, "those of other families"
     pool = tmp_path / "mini" / "knowledge" / "pool" / "00000.png"
     pool.write_bytes((tmp_path / "mini" / "knowledge" / "final" / "00000.png").read_bytes())
     refused = subprocess.run(command, check=False, capture_output=True, text=True)

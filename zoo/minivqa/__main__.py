@@ -1,12 +1,13 @@
 """Builds the benchmark, or a contact sheet to look at.
 
 python -m zoo.minivqa build runs/minivqa [--pool 1500] [--labels 400] [--test 400] [--draws 1600]
-                                         [--seed 0]
+                                         [--anchors 60] [--seed 0]
 python -m zoo.minivqa sheet sheet.png [--part test]
 
 DEST/FAMILY/pool/*.png      unlabeled images
 DEST/FAMILY/labels.jsonl    people's answers about some: {"image", "question", "answers", "kind"}
 DEST/FAMILY/test/*.png      and test.jsonl, likewise; harder/, dev/ and final/, too
+DEST/FAMILY/anchors.txt     questions of the other families, as they were asked in training
 """
 
 from __future__ import annotations
@@ -27,10 +28,13 @@ COLUMNS = 10
 CAPTION = 26
 
 
-def build(destination: Path, pool: int, labels: int, test: int, draws: int, seed: int) -> None:
+def build(
+    destination: Path, pool: int, labels: int, test: int, draws: int, anchors: int, seed: int
+) -> None:
     """Draws `pool` images per family, and at least `labels` and `test` questions.
 
-    `draws`: least number of questions in `dev` and in `final`. The labels are about the first
+    `draws`: least number of questions in `dev` and in `final`. `anchors`: questions of each family
+    for the anchors of the others; equal ones are written once. The labels are about the first
     images of the pool. Existing files are not drawn again. Ends the program if two parts of a
     family share a picture.
     """
@@ -44,6 +48,26 @@ def build(destination: Path, pool: int, labels: int, test: int, draws: int, seed
         for part in (Part.DEV, Part.FINAL):
             _write_questions(family, part, draws, seed, folder, part)
         require_disjoint(folder)
+    _write_anchors(destination, anchors, seed)
+
+
+def _write_anchors(destination: Path, count: int, seed: int) -> None:
+    """Writes questions for the anchors of each family, one a line: those of all others."""
+    if all((destination / name / "anchors.txt").is_file() for name in FAMILIES):
+        return
+    asked = {name: _asked_in_training(family, count, seed) for name, family in FAMILIES.items()}
+    for name in FAMILIES:
+        others = [text for other, texts in asked.items() if other != name for text in texts]
+        (destination / name / "anchors.txt").write_text("\n".join(others) + "\n", encoding="utf-8")
+
+
+def _asked_in_training(family: Family, count: int, seed: int) -> list[str]:
+    """One question of each of some training pictures, each wording once."""
+    found: dict[str, None] = {}
+    for number in range(count):
+        questions = family.draw(Part.TRAINING, seed, number).questions
+        found[questions[number % len(questions)].text] = None
+    return list(found)
 
 
 def require_disjoint(folder: Path) -> None:
@@ -133,6 +157,12 @@ def main() -> None:
         default=1600,
         help="least number of questions per family in dev, and in final",
     )
+    building.add_argument(
+        "--anchors",
+        type=int,
+        default=60,
+        help="number of questions per family for the anchors of other families",
+    )
     looking = commands.add_parser("sheet")
     looking.add_argument("path", type=Path)
     looking.add_argument("--part", type=Part, choices=list(Part), default=Part.TEST)
@@ -140,7 +170,15 @@ def main() -> None:
         command.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     if given.command == "build":
-        build(given.destination, given.pool, given.labels, given.test, given.draws, given.seed)
+        build(
+            given.destination,
+            given.pool,
+            given.labels,
+            given.test,
+            given.draws,
+            given.anchors,
+            given.seed,
+        )
     else:
         sheet(given.path, given.part, given.seed)
 

@@ -26,7 +26,7 @@ from google.longrunning import operations_pb2 as google_dot_longrunning_dot_oper
 from protos.mpa.v1 import versions_pb2 as protos_dot_mpa_dot_v1_dot_versions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mpa/v1/training.proto\x12\x06mpa.v1\x1a#google/longrunning/operations.proto\x1a\x1cprotos/mpa/v1/versions.proto\"h\n\x0eTrainingSample\x12\x14\n\x0cimage_sha256\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12\x13\n\x06weight\x18\x04 \x01(\x01H\x00\x88\x01\x01\x42\t\n\x07_weight\"Y\n\x14UploadDatasetRequest\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12(\n\x06sample\x18\x02 \x01(\x0b\x32\x16.mpa.v1.TrainingSampleH\x00\x42\x06\n\x04part\"I\n\x15UploadDatasetResponse\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x05\x12\x0e\n\x06images\x18\x03 \x01(\x05\"\xb3\x03\n\x0fHyperparameters\x12\x1a\n\rlearning_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nbatch_size\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x65pochs\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0cwarmup_ratio\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0cweight_decay\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x11\n\x04loss\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12\x16\n\tlora_rank\x18\x08 \x01(\x05H\x07\x88\x01\x01\x12\x17\n\nlora_alpha\x18\t \x01(\x01H\x08\x88\x01\x01\x12\x16\n\ttrainable\x18\n \x01(\tH\t\x88\x01\x01\x12\x17\n\ntower_rate\x18\x0b \x01(\x01H\n\x88\x01\x01\x42\x10\n\x0e_learning_rateB\r\n\x0b_batch_sizeB\t\n\x07_epochsB\x0f\n\r_warmup_ratioB\x0f\n\r_weight_decayB\x07\n\x05_lossB\x07\n\x05_seedB\x0c\n\n_lora_rankB\r\n\x0b_lora_alphaB\x0c\n\n_trainableB\r\n\x0b_tower_rate\"\xe9\x01\n\x0cTrainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x03 \x01(\t\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x0e\n\x06recipe\x18\x05 \x01(\t\x12\x30\n\x0fhyperparameters\x18\x06 \x01(\x0b\x32\x17.mpa.v1.Hyperparameters\x12\x19\n\x11training_template\x18\x07 \x01(\t\x12\"\n\x08\x63ontract\x18\x08 \x01(\x0b\x32\x10.mpa.v1.Contract\x12\x10\n\x08is_trial\x18\t \x01(\x08\"\xbb\x01\n\rTrainMetadata\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x05 \x01(\x05\x12\x0c\n\x04loss\x18\x06 \x01(\x01\x12\x1a\n\x12samples_per_second\x18\x07 \x01(\x01\x12\x13\n\x0b\x65ta_seconds\x18\x08 \x01(\x01\x12\r\n\x05phase\x18\t \x01(\t\"E\n\rTrainResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"]\n\x13PlanTrainingRequest\x12\x14\n\x0c\x62\x61se_version\x18\x01 \x01(\t\x12\x30\n\x0fhyperparameters\x18\x02 \x01(\x0b\x32\x17.mpa.v1.Hyperparameters\"\xd2\x01\n\x14PlanTrainingResponse\x12\x0c\n\x04\x66its\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x19\n\x11\x66ree_memory_bytes\x18\x04 \x01(\x03\x12\x13\n\x0bmicro_batch\x18\x05 \x01(\x05\x12\x1e\n\x16gradient_checkpointing\x18\x06 \x01(\x08\x12!\n\x08swap_way\x18\x07 \x01(\x0e\x32\x0f.mpa.v1.SwapWay\x12\x13\n\x0bswap_reason\x18\x08 \x01(\t2\xea\x01\n\x0fTrainingService\x12N\n\rUploadDataset\x12\x1c.mpa.v1.UploadDatasetRequest\x1a\x1d.mpa.v1.UploadDatasetResponse(\x01\x12<\n\x05Train\x12\x14.mpa.v1.TrainRequest\x1a\x1d.google.longrunning.Operation\x12I\n\x0cPlanTraining\x12\x1b.mpa.v1.PlanTrainingRequest\x1a\x1c.mpa.v1.PlanTrainingResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cprotos/mpa/v1/training.proto\x12\x06mpa.v1\x1a#google/longrunning/operations.proto\x1a\x1cprotos/mpa/v1/versions.proto\"x\n\x0eTrainingSample\x12\x14\n\x0cimage_sha256\x18\x01 \x01(\t\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x0e\n\x06\x61nswer\x18\x03 \x01(\t\x12\x13\n\x06weight\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x61nchor\x18\x05 \x01(\x08\x42\t\n\x07_weight\"Y\n\x14UploadDatasetRequest\x12\x0f\n\x05image\x18\x01 \x01(\x0cH\x00\x12(\n\x06sample\x18\x02 \x01(\x0b\x32\x16.mpa.v1.TrainingSampleH\x00\x42\x06\n\x04part\"I\n\x15UploadDatasetResponse\x12\x0f\n\x07\x64\x61taset\x18\x01 \x01(\t\x12\x0f\n\x07samples\x18\x02 \x01(\x05\x12\x0e\n\x06images\x18\x03 \x01(\x05\"\xb3\x03\n\x0fHyperparameters\x12\x1a\n\rlearning_rate\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\nbatch_size\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x13\n\x06\x65pochs\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x19\n\x0cwarmup_ratio\x18\x04 \x01(\x01H\x03\x88\x01\x01\x12\x19\n\x0cweight_decay\x18\x05 \x01(\x01H\x04\x88\x01\x01\x12\x11\n\x04loss\x18\x06 \x01(\tH\x05\x88\x01\x01\x12\x11\n\x04seed\x18\x07 \x01(\x03H\x06\x88\x01\x01\x12\x16\n\tlora_rank\x18\x08 \x01(\x05H\x07\x88\x01\x01\x12\x17\n\nlora_alpha\x18\t \x01(\x01H\x08\x88\x01\x01\x12\x16\n\ttrainable\x18\n \x01(\tH\t\x88\x01\x01\x12\x17\n\ntower_rate\x18\x0b \x01(\x01H\n\x88\x01\x01\x42\x10\n\x0e_learning_rateB\r\n\x0b_batch_sizeB\t\n\x07_epochsB\x0f\n\r_warmup_ratioB\x0f\n\r_weight_decayB\x07\n\x05_lossB\x07\n\x05_seedB\x0c\n\n_lora_rankB\r\n\x0b_lora_alphaB\x0c\n\n_trainableB\r\n\x0b_tower_rate\"\xe9\x01\n\x0cTrainRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x02 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x03 \x01(\t\x12\x0b\n\x03run\x18\x04 \x01(\t\x12\x0e\n\x06recipe\x18\x05 \x01(\t\x12\x30\n\x0fhyperparameters\x18\x06 \x01(\x0b\x32\x17.mpa.v1.Hyperparameters\x12\x19\n\x11training_template\x18\x07 \x01(\t\x12\"\n\x08\x63ontract\x18\x08 \x01(\x0b\x32\x10.mpa.v1.Contract\x12\x10\n\x08is_trial\x18\t \x01(\x08\"\xbb\x01\n\rTrainMetadata\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x14\n\x0c\x62\x61se_version\x18\x02 \x01(\t\x12\x0f\n\x07\x64\x61taset\x18\x03 \x01(\t\x12\x0c\n\x04step\x18\x04 \x01(\x05\x12\x13\n\x0btotal_steps\x18\x05 \x01(\x05\x12\x0c\n\x04loss\x18\x06 \x01(\x01\x12\x1a\n\x12samples_per_second\x18\x07 \x01(\x01\x12\x13\n\x0b\x65ta_seconds\x18\x08 \x01(\x01\x12\r\n\x05phase\x18\t \x01(\t\"E\n\rTrainResponse\x12\x0f\n\x07version\x18\x01 \x01(\t\x12\x12\n\ntrain_loss\x18\x02 \x01(\x01\x12\x0f\n\x07seconds\x18\x03 \x01(\x01\"]\n\x13PlanTrainingRequest\x12\x14\n\x0c\x62\x61se_version\x18\x01 \x01(\t\x12\x30\n\x0fhyperparameters\x18\x02 \x01(\x0b\x32\x17.mpa.v1.Hyperparameters\"\xe9\x01\n\x14PlanTrainingResponse\x12\x0c\n\x04\x66its\x18\x01 \x01(\x08\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x14\n\x0cmemory_bytes\x18\x03 \x01(\x03\x12\x19\n\x11\x66ree_memory_bytes\x18\x04 \x01(\x03\x12\x13\n\x0bmicro_batch\x18\x05 \x01(\x05\x12\x1e\n\x16gradient_checkpointing\x18\x06 \x01(\x08\x12!\n\x08swap_way\x18\x07 \x01(\x0e\x32\x0f.mpa.v1.SwapWay\x12\x13\n\x0bswap_reason\x18\x08 \x01(\t\x12\x15\n\rtakes_anchors\x18\t \x01(\x08\x32\xea\x01\n\x0fTrainingService\x12N\n\rUploadDataset\x12\x1c.mpa.v1.UploadDatasetRequest\x1a\x1d.mpa.v1.UploadDatasetResponse(\x01\x12<\n\x05Train\x12\x14.mpa.v1.TrainRequest\x1a\x1d.google.longrunning.Operation\x12I\n\x0cPlanTraining\x12\x1b.mpa.v1.PlanTrainingRequest\x1a\x1c.mpa.v1.PlanTrainingResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,23 +34,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.mpa.v1.training_pb2'
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_TRAININGSAMPLE']._serialized_start=107
-  _globals['_TRAININGSAMPLE']._serialized_end=211
-  _globals['_UPLOADDATASETREQUEST']._serialized_start=213
-  _globals['_UPLOADDATASETREQUEST']._serialized_end=302
-  _globals['_UPLOADDATASETRESPONSE']._serialized_start=304
-  _globals['_UPLOADDATASETRESPONSE']._serialized_end=377
-  _globals['_HYPERPARAMETERS']._serialized_start=380
-  _globals['_HYPERPARAMETERS']._serialized_end=815
-  _globals['_TRAINREQUEST']._serialized_start=818
-  _globals['_TRAINREQUEST']._serialized_end=1051
-  _globals['_TRAINMETADATA']._serialized_start=1054
-  _globals['_TRAINMETADATA']._serialized_end=1241
-  _globals['_TRAINRESPONSE']._serialized_start=1243
-  _globals['_TRAINRESPONSE']._serialized_end=1312
-  _globals['_PLANTRAININGREQUEST']._serialized_start=1314
-  _globals['_PLANTRAININGREQUEST']._serialized_end=1407
-  _globals['_PLANTRAININGRESPONSE']._serialized_start=1410
-  _globals['_PLANTRAININGRESPONSE']._serialized_end=1620
-  _globals['_TRAININGSERVICE']._serialized_start=1623
-  _globals['_TRAININGSERVICE']._serialized_end=1857
+  _globals['_TRAININGSAMPLE']._serialized_end=227
+  _globals['_UPLOADDATASETREQUEST']._serialized_start=229
+  _globals['_UPLOADDATASETREQUEST']._serialized_end=318
+  _globals['_UPLOADDATASETRESPONSE']._serialized_start=320
+  _globals['_UPLOADDATASETRESPONSE']._serialized_end=393
+  _globals['_HYPERPARAMETERS']._serialized_start=396
+  _globals['_HYPERPARAMETERS']._serialized_end=831
+  _globals['_TRAINREQUEST']._serialized_start=834
+  _globals['_TRAINREQUEST']._serialized_end=1067
+  _globals['_TRAINMETADATA']._serialized_start=1070
+  _globals['_TRAINMETADATA']._serialized_end=1257
+  _globals['_TRAINRESPONSE']._serialized_start=1259
+  _globals['_TRAINRESPONSE']._serialized_end=1328
+  _globals['_PLANTRAININGREQUEST']._serialized_start=1330
+  _globals['_PLANTRAININGREQUEST']._serialized_end=1423
+  _globals['_PLANTRAININGRESPONSE']._serialized_start=1426
+  _globals['_PLANTRAININGRESPONSE']._serialized_end=1659
+  _globals['_TRAININGSERVICE']._serialized_start=1662
+  _globals['_TRAININGSERVICE']._serialized_end=1896
 # @@protoc_insertion_point(module_scope)

@@ -8,16 +8,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class TrainingSample(_message.Message):
-    __slots__ = ("image_sha256", "question", "answer", "weight")
+    __slots__ = ("image_sha256", "question", "answer", "weight", "anchor")
     IMAGE_SHA256_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    ANCHOR_FIELD_NUMBER: _ClassVar[int]
     image_sha256: str
     question: str
     answer: str
     weight: float
-    def __init__(self, image_sha256: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ..., weight: _Optional[float] = ...) -> None: ...
+    anchor: bool
+    def __init__(self, image_sha256: _Optional[str] = ..., question: _Optional[str] = ..., answer: _Optional[str] = ..., weight: _Optional[float] = ..., anchor: bool = ...) -> None: ...
 
 class UploadDatasetRequest(_message.Message):
     __slots__ = ("image", "sample")
@@ -126,7 +128,7 @@ class PlanTrainingRequest(_message.Message):
     def __init__(self, base_version: _Optional[str] = ..., hyperparameters: _Optional[_Union[Hyperparameters, _Mapping]] = ...) -> None: ...
 
 class PlanTrainingResponse(_message.Message):
-    __slots__ = ("fits", "reason", "memory_bytes", "free_memory_bytes", "micro_batch", "gradient_checkpointing", "swap_way", "swap_reason")
+    __slots__ = ("fits", "reason", "memory_bytes", "free_memory_bytes", "micro_batch", "gradient_checkpointing", "swap_way", "swap_reason", "takes_anchors")
     FITS_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +137,7 @@ class PlanTrainingResponse(_message.Message):
     GRADIENT_CHECKPOINTING_FIELD_NUMBER: _ClassVar[int]
     SWAP_WAY_FIELD_NUMBER: _ClassVar[int]
     SWAP_REASON_FIELD_NUMBER: _ClassVar[int]
+    TAKES_ANCHORS_FIELD_NUMBER: _ClassVar[int]
     fits: bool
     reason: str
     memory_bytes: int
@@ -143,4 +146,5 @@ class PlanTrainingResponse(_message.Message):
     gradient_checkpointing: bool
     swap_way: _versions_pb2.SwapWay
     swap_reason: str
-    def __init__(self, fits: bool = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., micro_batch: _Optional[int] = ..., gradient_checkpointing: bool = ..., swap_way: _Optional[_Union[_versions_pb2.SwapWay, str]] = ..., swap_reason: _Optional[str] = ...) -> None: ...
+    takes_anchors: bool
+    def __init__(self, fits: bool = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., micro_batch: _Optional[int] = ..., gradient_checkpointing: bool = ..., swap_way: _Optional[_Union[_versions_pb2.SwapWay, str]] = ..., swap_reason: _Optional[str] = ..., takes_anchors: bool = ...) -> None: ...

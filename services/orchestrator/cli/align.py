@@ -47,6 +47,7 @@ def align(
     max_share_per_kind: r.MaxShare = None,
     lora_rank: r.LoraRank = 0,
     loss: r.LossName = None,
+    anchor_questions: o.AnchorQuestions = None,
     seed: r.Seed = 0,
     rounds: r.Rounds = 1,
     until_gap: r.UntilGap = 0.0,
@@ -115,6 +116,7 @@ def align(
         guided=guided,
         seed=seed,
         lora_rank=lora_rank,
+        anchor_questions=anchor_questions,
         redo_rejected=redo_rejected,
         focus=focus,
     )

@@ -34,7 +34,7 @@ from services.orchestrator.run.state import Outcome
 from services.orchestrator.run.summary import Summary, write_summary
 from services.orchestrator.run.verdict import find_subject
 from services.orchestrator.steps import confrontation, evaluation, promotion
-from services.orchestrator.steps.forecast import require_way_to_repair
+from services.orchestrator.steps.forecast import require_way_to_level
 from services.orchestrator.steps.guard_sets import set_guards
 from services.orchestrator.steps.labelled import read_labelled
 from services.orchestrator.steps.leaks import look_for_leaks
@@ -142,7 +142,7 @@ async def level(
         run.state.uses_reviews = reviewed
         alignment.choose(run)
         async with connect.student_only(where, run.folder, progress) as student:
-            await require_way_to_repair(run, student)
+            await require_way_to_level(run, student)
             await alignment.train(run, student, confirm, progress)
     return write_summary(run)
 

@@ -218,3 +218,12 @@ Output = Annotated[
     Path,
     typer.Option("--output", metavar="PATH", help="New file or folder to write."),
 ]
+AnchorQuestions = Annotated[
+    Path | None,
+    typer.Option(
+        "--anchor-questions",
+        metavar="FILE",
+        help="Questions of anchors (+anchor-W in the recipe), one a line. Default: general ones.",
+        rich_help_panel="Training",
+    ),
+]

@@ -72,6 +72,7 @@ def quote(
     max_share_per_kind: r.MaxShare = None,
     lora_rank: r.LoraRank = 0,
     loss: r.LossName = None,
+    anchor_questions: o.AnchorQuestions = None,
     seed: r.Seed = 0,
     devices: Devices = 0,
     budget: r.BudgetUsd = "",
@@ -129,6 +130,7 @@ def quote(
         guided=guided,
         seed=seed,
         lora_rank=lora_rank,
+        anchor_questions=anchor_questions,
         pilot=True,
     )
     limits = Limits(dollars(budget) if budget else None, None, usd_per_hour)

@@ -40,6 +40,8 @@ class RunRequest:
     seed: int = 0
     lora_rank: int = 0
     """Rank of the adapters; 0 trains the whole student."""
+    anchor_questions: Path | None = None
+    """File with the questions of anchors, one a line; None: general ones."""
     redo_rejected: bool = False
     focus: bool = False
     pilot: bool = False

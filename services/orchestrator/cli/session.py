@@ -14,8 +14,8 @@ import typer
 from rich.console import Console
 
 from services import tracing
-from services.core.errors import NothingToAlign
-from services.core.recipes import Amendments
+from services.core.errors import InvalidInput, NothingToAlign
+from services.core.recipes import Amendments, Recipe
 from services.orchestrator.cli.request import RunRequest
 from services.orchestrator.cli.usual import UsualChoices, usual_choices
 from services.orchestrator.images.opening import require_images
@@ -26,6 +26,7 @@ from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run, open_run, settings_of
 from services.orchestrator.run.settings import Settings, new_settings
 from services.orchestrator.run.summary import Summary, summarise
+from services.orchestrator.steps.anchoring import read_questions
 from services.orchestrator.steps.promotion import Confirm
 
 T = TypeVar("T")
@@ -68,6 +69,7 @@ def settings(request: RunRequest) -> Settings:
         leak_check=leak_check(request.leak_check),
         redo_rejected=request.redo_rejected,
         focus=request.focus,
+        anchor_questions=anchor_questions(request.anchor_questions, chosen.recipe),
         pilot=request.pilot,
         max_pixels=budget.max_pixels,
         side_multiple=budget.side_multiple,
@@ -90,6 +92,19 @@ def _as_begun(asked: Settings, stored: Settings, amendments: Amendments) -> Sett
 def leak_check(sources: Sequence[str]) -> tuple[str, ...]:
     """The sources as a run stores them: equal for every order and working directory."""
     return tuple(sorted({settled(source) for source in sources}))
+
+
+def anchor_questions(file: Path | None, recipe: Recipe) -> tuple[str, ...]:
+    """Questions of the anchors of a recipe. Raises InvalidInput: it has none; see the reader."""
+    if file is None:
+        return ()
+    if not recipe.anchor:
+        raise InvalidInput(
+            f"the recipe {recipe.name} has no anchors to ask the questions in {file} of: leave out "
+            f"--anchor-questions, or add a weight of anchors (--recipe {recipe.name}+anchor-2)",
+            field="anchor_questions",
+        )
+    return read_questions(file)
 
 
 def work(folder: Path, steps: Steps, settings: Settings | None = None) -> None:

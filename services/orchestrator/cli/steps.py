@@ -46,6 +46,7 @@ def annotate(
     max_share_per_kind: r.MaxShare = None,
     lora_rank: r.LoraRank = 0,
     loss: r.LossName = None,
+    anchor_questions: o.AnchorQuestions = None,
     seed: r.Seed = 0,
     no_cache: o.NoCache = False,
     patience: o.Patience = 60.0,
@@ -91,6 +92,7 @@ def annotate(
         guided=guided,
         seed=seed,
         lora_rank=lora_rank,
+        anchor_questions=anchor_questions,
     )
     with exit_codes(again(None if run else request.folder)):
         session.work(

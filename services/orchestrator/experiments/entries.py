@@ -11,8 +11,9 @@ from services.orchestrator.datasets.dataset import open_dataset
 from services.orchestrator.datasets.fields import Fields
 from services.orchestrator.experiments.experiment import DEV, DRAWS, TEST, LabelledSet, TaskEntry
 from services.orchestrator.images.store import is_url
+from services.orchestrator.steps.anchoring import read_questions
 
-TASK_KEYS = ("task", "pool", "limit", *DRAWS, "labels", "test_on")
+TASK_KEYS = ("task", "pool", "limit", *DRAWS, "labels", "test_on", "anchor_questions")
 SET_KEYS = ("files", "images", "split", "format", "limit")
 
 
@@ -77,7 +78,18 @@ def _entry(name: str, fields: Fields, data: Path, draw: str, test_on: tuple[str,
         test_on=fields.texts("test_on") if "test_on" in fields.values else test_on or itself,
         draw=draw,
         unseen=tuple(sets[key] for key in DRAWS if key in sets),
+        anchor_questions=_questions(fields, data),
     )
+
+
+def _questions(fields: Fields, data: Path) -> tuple[str, ...]:
+    if "anchor_questions" not in fields.values:
+        return ()
+    file = fields.text("anchor_questions")
+    try:
+        return read_questions(data / file)
+    except (NotFound, InvalidInput) as error:
+        raise fields.fault("anchor_questions", f"names {file!r}: {error}") from error
 
 
 def _set(fields: Fields, data: Path) -> LabelledSet:

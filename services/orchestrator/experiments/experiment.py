@@ -34,6 +34,7 @@ class TaskEntry:
     `pool`: "" if the task only measures; `pool_name`: as the file names it. `test`: the questions
     of `draw`. `test_on`: entries to measure on after a training on this one. `labels`: None if no
     arm trains on labels here. `unseen`: the questions of all draws, whose images nothing trains on.
+    `anchor_questions`: questions of anchors; none: general ones.
     """
 
     name: str
@@ -46,6 +47,7 @@ class TaskEntry:
     test_on: tuple[str, ...] = ()
     draw: str = TEST
     unseen: tuple[LabelledSet, ...] = ()
+    anchor_questions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

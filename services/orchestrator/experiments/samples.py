@@ -25,6 +25,7 @@ from services.orchestrator.images.leaks import Leaks
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.run import read_run
 from services.orchestrator.scoring.asking import picture_of
+from services.orchestrator.steps.anchoring import draw_anchors
 from services.orchestrator.steps.leveling import pictures
 from services.rpc.client import Picture
 
@@ -34,24 +35,30 @@ class TrainingSamples:
     """Labels, and each of their images once.
 
     `reason`: why there are no samples, or "". `gap`: labels that are in the parity gap.
+    `anchors`: image and question of each.
     """
 
     labels: Sequence[Label]
     images: Callable[[], Iterable[Callable[[], Picture]]] = tuple
     reason: str = ""
     gap: frozenset[Label] = frozenset()
+    anchors: Sequence[tuple[str, str]] = ()
 
 
-def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
+def of_run(
+    folder: Path, arm: Arm, seed: int, epochs: int, anchor_questions: Sequence[str] = ()
+) -> TrainingSamples:
     """Samples drawn from a run's records that aren't held out.
 
     There are none if the gap is below the recipe's minimum.
     """
     with read_run(folder) as run:
-        records = [record for record in run.ledger.records() if not record.held_out]
+        all_records = list(run.ledger.records())
+        task = run.settings.task
         source = run.find_images()
         least = run.settings.recipe.minimum_gap
         budget = run.settings.pixel_budget
+    records = [record for record in all_records if not record.held_out]
     samples = {
         Sample(record.image_sha256, record.question, record.answer, record.cell): record.path
         for record in records
@@ -62,8 +69,12 @@ def of_run(folder: Path, arm: Arm, seed: int, epochs: int) -> TrainingSamples:
         return TrainingSamples((), reason=reason)
     chosen = choose(arm, list(samples), seed, epochs)
     paths = {sample.image_sha256: samples[sample] for sample in chosen}
+    images = [sample.image_sha256 for sample in chosen]
     return TrainingSamples(
-        [sample.label for sample in chosen], partial(pictures, source, paths, budget), gap=gap
+        [sample.label for sample in chosen],
+        partial(pictures, source, paths, budget),
+        gap=gap,
+        anchors=draw_anchors(arm.regimen, task, all_records, images, anchor_questions, seed),
     )
 
 

@@ -34,13 +34,9 @@ from services.orchestrator.experiments.samples import TrainingSamples, of_labels
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring.respondents import RespondentChoice
-from services.orchestrator.steps.leveling import (
-    await_earlier,
-    hyperparameters,
-    parts,
-    train,
-    train_repaired,
-)
+from services.orchestrator.steps.anchoring import require_anchors
+from services.orchestrator.steps.following import await_earlier, train
+from services.orchestrator.steps.leveling import hyperparameters, parts, train_repaired
 from services.rpc.client import Student, StudentVersion
 from services.rpc.wire import contract_to_proto
 
@@ -164,15 +160,21 @@ class _Trainings:
             made.name,
             made.weights_sha256,
             time.monotonic() - began,
-            steps=_steps(subject, len(labels)),
+            steps=_steps(subject, len(labels) + len(samples.anchors)),
         )
         trained.write(folder)
 
     async def _train(
         self, subject: MeasuredModel, samples: TrainingSamples, labels: Sequence[Label]
     ) -> StudentVersion:
-        weights = subject.arm.regimen.weights(samples.gap)
-        dataset = await self.student.upload(lambda: parts(samples.images(), labels, weights))
+        regimen = subject.arm.regimen
+        if regimen.anchor:
+            plan = await self.student.plan_training(training_pb2.Hyperparameters())
+            require_anchors(regimen, plan, self.student.address)
+        weights = regimen.weights(samples.gap)
+        dataset = await self.student.upload(
+            lambda: parts(samples.images(), labels, weights, samples.anchors, regimen.anchor)
+        )
         request = partial(_request, self.experiment, subject, self.base, self.budget, dataset)
         return await train(self.student, request, self.progress)
 
@@ -201,7 +203,8 @@ def _samples(
         entry = experiment.entries[subject.task]
         return of_labels(entry, tests, subject.arm, subject.seed, budget)
     epochs = PRESETS[subject.student].hyperparameters.epochs
-    return of_run(out / subject.pair.path, subject.arm, subject.seed, epochs)
+    questions = experiment.entries[subject.task].anchor_questions
+    return of_run(out / subject.pair.path, subject.arm, subject.seed, epochs, questions)
 
 
 def _request(
@@ -269,7 +272,8 @@ def conditions(
     else:
         settings = settings_of(experiment, entry, budget)
         images = entry.pool_name if by_name else settings.images
-        known = {"settings": replace(settings, images=images).to_json()}
+        questions = entry.anchor_questions if subject.arm.regimen.anchor else ()
+        known = {"settings": replace(settings, images=images, anchor_questions=questions).to_json()}
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -46,7 +46,8 @@ async def learn_pace(run: Run, student: Student, progress: Progress) -> None:
 def predict_training(run: Run, gap: float, samples: float) -> Training:
     """Predicts the training on a parity set of N `samples`, `gap` of them from the gap.
 
-    A repeated training (+repair) counts each time, with the samples of the first.
+    A repeated training (+repair) counts each time, with the samples of the first. Each sample has
+    an anchor if the recipe has them; the base's answers to these take a small part of a step.
     """
     minimum = run.settings.recipe.minimum_gap
     if gap < minimum:
@@ -58,7 +59,8 @@ def predict_training(run: Run, gap: float, samples: float) -> Training:
         return Training(None, None, "the student's service doesn't report its training preset")
     recipe = run.settings.recipe
     epochs = recipe.epochs or pace.epochs
-    steps = math.ceil(samples / pace.batch_size) * epochs * (1 + recipe.repairs)
+    rows = samples * (2 if recipe.anchor else 1)
+    steps = math.ceil(rows / pace.batch_size) * epochs * (1 + recipe.repairs)
     if pace.step_s is None:
         way = (
             "adapters of this student" if run.settings.lora_rank else "all weights of this student"

@@ -62,6 +62,8 @@ class Settings:
     """Most pixels of an image: larger ones are shrunk once, for both models; 0: none is shrunk."""
     side_multiple: int = 1
     """Multiple of pixels for the sides of shrunk images: the patches of the student's processor."""
+    anchor_questions: tuple[str, ...] = ()
+    """Questions of anchors that people name; without any there are general ones."""
 
     @property
     def the_task(self) -> Task:
@@ -148,8 +150,8 @@ class Settings:
     def to_json(self) -> str:
         """The settings as JSON.
 
-        Parts of the training that are left to the preset, and no pixel budget, are omitted, as in
-        earlier releases.
+        Parts of the training that are left to the preset, no pixel budget and no questions of
+        anchors are omitted, as in earlier releases.
         """
         fields = asdict(self)
         usual = asdict(Regimen()) | {"loss": ""}
@@ -158,6 +160,8 @@ class Settings:
                 del fields["recipe"][name]
         if self.pixel_budget == UNLIMITED:
             del fields["max_pixels"], fields["side_multiple"]
+        if not self.anchor_questions:
+            del fields["anchor_questions"]
         return json.dumps(fields, sort_keys=True, ensure_ascii=False)
 
     @classmethod
@@ -166,9 +170,9 @@ class Settings:
         recipe = fields.pop("recipe")
         for part in ("annotation_decoding", "answer_decoding"):
             recipe[part] = Decoding(**recipe[part])
-        return cls(
-            recipe=Recipe(**recipe), leak_check=tuple(fields.pop("leak_check", ())), **fields
-        )
+        for name in ("leak_check", "anchor_questions"):
+            fields[name] = tuple(fields.get(name, ()))
+        return cls(recipe=Recipe(**recipe), **fields)
 
 
 def _seed(*parts: object) -> int:

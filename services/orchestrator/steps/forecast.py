@@ -5,6 +5,7 @@ from __future__ import annotations
 from services.core.errors import WrongState
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
+from services.orchestrator.steps.anchoring import require_anchors
 from services.orchestrator.steps.evaluation import ONE_MODEL_FITS
 from services.orchestrator.steps.guard_sets import guard_cases
 from services.orchestrator.steps.leveling import hyperparameters_of, usual_epochs
@@ -29,6 +30,7 @@ async def require_way_to_the_end(
         count = sum(len(cases) for _, cases, _ in guards)
         progress.note(f"evaluate: {count:,} questions of guard sets, put to both versions")
     plan = await _plan(run, student)
+    require_anchors(run.settings.recipe, plan, student.address)
     if plan is None:
         return
     if not plan.fits:
@@ -50,9 +52,17 @@ async def require_way_to_the_end(
     progress.note(f"level: {plan.reason}")
 
 
-async def require_way_to_repair(run: Run, student: Student) -> None:
-    """Ask the student whether a recipe that repairs can ask what it trains. Raises WrongState."""
-    if run.settings.recipe.repairs and (plan := await _plan(run, student)):
+async def require_way_to_level(run: Run, student: Student) -> None:
+    """Ask the student whether it knows anchors, and can be asked what it trains, if need be.
+
+    Raises WrongState.
+    """
+    recipe = run.settings.recipe
+    if not (recipe.repairs or recipe.anchor):
+        return
+    plan = await _plan(run, student)
+    require_anchors(recipe, plan, student.address)
+    if plan:
         _require_room_to_ask(run, student, plan)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -14,13 +13,11 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from itertools import count
 
 from protos.mpa.v1 import training_pb2
-from services.core.errors import MpaError, NotFound, WrongState
+from services.core.errors import WrongState
 from services.core.parity import Cell
 from services.core.pixels import PixelBudget
 from services.core.presets import PRESETS
@@ -30,18 +27,16 @@ from services.core.repair import repair, repeat
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
 from services.orchestrator.run.ledger.opinions import Label
-from services.orchestrator.run.progress import Meter, Progress
+from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.settings import Settings
-from services.orchestrator.run.state import State, Version
+from services.orchestrator.run.state import Version
+from services.orchestrator.steps.anchoring import draw_anchors
+from services.orchestrator.steps.following import keep_loss, train
 from services.orchestrator.steps.parity_set import ParitySample
 from services.orchestrator.steps.repairing import find_wrong
-from services.rpc.client import Picture, Student, StudentVersion, TrainingState
+from services.rpc.client import Picture, Student, StudentVersion
 from services.rpc.wire import contract_to_proto
-
-POLL_EVERY_S = 0.5
-MOST_LOSSES = 200
-"""Points of a loss curve."""
 
 
 async def level(
@@ -62,11 +57,21 @@ async def level(
         meetings = recipe.meetings(samples, run.settings.seed, usual)
         gap = [sample.label for sample in samples if sample.cell is Cell.GAP]
         weights = recipe.weights(gap)
+        anchors = draw_anchors(
+            recipe,
+            run.settings.task,
+            run.ledger.records(),
+            [met.image_sha256 for met in meetings],
+            run.settings.anchor_questions,
+            run.settings.seed,
+        )
         budget = run.settings.pixel_budget
 
         async def train_on(labels: Sequence[Label]) -> StudentVersion:
             dataset = await student.upload(
-                lambda: parts(pictures(source, paths, budget), labels, weights)
+                lambda: parts(
+                    pictures(source, paths, budget), labels, weights, anchors, recipe.anchor
+                )
             )
             run.state.training_begun = True
             request = partial(_request, run, dataset, usual)
@@ -105,77 +110,6 @@ async def train_repaired(
         met = repeat(labels, times)
         made = await train_on(met)
     return made, met
-
-
-def keep_loss(kept: State, training: TrainingState) -> None:
-    """Adds a point to the round's loss curve, or begins another with a further training's."""
-    step, points = training.step, kept.losses
-    if points and step < points[-1][0]:
-        points = ()
-    last = points[-1][0] if points else 0
-    is_due = step > last and (step - last) * MOST_LOSSES >= training.total_steps
-    if training.loss and is_due:  # none is known before the first report
-        kept.losses = (*points, (step, round(training.loss, 4)))
-
-
-async def train(
-    student: Student,
-    request: Callable[[int], training_pb2.TrainRequest],
-    progress: Progress,
-    follow: Callable[[TrainingState], None] = lambda _: None,
-) -> StudentVersion:
-    """The trained version. `request` builds the request of the nth attempt.
-
-    `follow` gets every state of the training that is seen. A failed attempt is repeated as
-    another one. The training belongs to the student service: an interrupted orchestrator
-    doesn't stop it, and the same request finds it again. Raises MpaError if it failed or was
-    cancelled while this command followed it.
-    """
-    for number in count():
-        asked = request(number)
-        state = await student.train(asked)
-        if state.error is None:
-            break
-        progress.note(f"level: {state.operation} has failed before ({state.error}), training again")
-    state = await _follow(student, asked, state, progress, follow)
-    if state.error is not None:
-        raise MpaError(
-            f"training {state.operation} ended as {state.phase or 'failed'}: {state.error}; "
-            "repeat the command to continue it, or to train again"
-        )
-    return await student.version(state.version)
-
-
-async def await_earlier(student: Student, progress: Progress) -> None:
-    """Wait for trainings that earlier commands began: the service does one at a time."""
-    for state in [one for one in await student.operations() if not one.has_ended]:
-        progress.note(f"waiting for {state.operation}, which an earlier command began")
-        with suppress(NotFound):
-            await _follow(student, None, state, progress, lambda _: None)
-
-
-async def _follow(
-    student: Student,
-    request: training_pb2.TrainRequest | None,
-    state: TrainingState,
-    progress: Progress,
-    follow: Callable[[TrainingState], None],
-) -> TrainingState:
-    """Follows the training until it has ended, well or not."""
-    with progress.stage("level", "steps", state.total_steps) as meter:
-        while not state.has_ended:
-            _show(meter, state)
-            follow(state)
-            await asyncio.sleep(POLL_EVERY_S)
-            try:
-                state = await student.training(state.operation)
-            except NotFound:
-                if request is None:
-                    raise
-                state = await student.train(request)  # the restarted service takes it up again
-        _show(meter, state)
-    follow(state)
-    return state
 
 
 def _round(run: Run) -> str:
@@ -262,11 +196,14 @@ async def parts(
     images: Iterable[Callable[[], Picture]],
     labels: Iterable[Label],
     weights: Mapping[Label, float] | None = None,
+    anchors: Iterable[tuple[str, str]] = (),
+    anchor_weight: float = 0.0,
 ) -> AsyncIterator[training_pb2.UploadDatasetRequest]:
     """Parts of a data set: the images first, each once, then the samples that name them.
 
     The service knows a shrunk image by the hash of the copy that it is sent. `weights`: those of
-    samples that don't weigh 1 in the loss.
+    samples that don't weigh 1 in the loss. `anchors`: image and question of each, about the same
+    images.
     """
     sent: dict[str, str] = {}
     for load in images:
@@ -284,17 +221,11 @@ async def parts(
             weight=weights.get(label),
         )
         yield training_pb2.UploadDatasetRequest(sample=sample)
-
-
-def _show(meter: Meter, state: TrainingState) -> None:
-    meter.total = state.total_steps
-    if not state.step:  # loading the model is no step
-        meter.began = time.monotonic()
-    remark = (
-        f"{state.phase} loss {state.loss:.3f} {state.samples_per_s:.0f} samples/s"
-        if state.step
-        else state.phase
-    )
-    if state.eta_s:
-        remark += f" {state.eta_s:.0f} s left"
-    meter.set_done(state.step, remark)
+    for image_sha256, question in anchors:
+        sample = training_pb2.TrainingSample(
+            image_sha256=sent.get(image_sha256, image_sha256),
+            question=question,
+            weight=anchor_weight,
+            anchor=True,
+        )
+        yield training_pb2.UploadDatasetRequest(sample=sample)

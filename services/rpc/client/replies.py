@@ -179,6 +179,8 @@ class TrainingPlan:
     is_loadable: bool
     """Whether the result could be loaded next to the live version, to be judged."""
     swap_reason: str
+    takes_anchors: bool
+    """Whether it trains on anchors; services of earlier releases don't."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,9 @@ class TrainingClient(Client):
         if reply is None:
             return None
         is_loadable = reply.swap_way != versions_pb2.SWAP_WAY_IN_PLACE
-        return TrainingPlan(reply.fits, reply.reason, is_loadable, reply.swap_reason)
+        return TrainingPlan(
+            reply.fits, reply.reason, is_loadable, reply.swap_reason, reply.takes_anchors
+        )
 
     async def training(self, operation: str) -> TrainingState:
         """Raises NotFound."""

@@ -16,7 +16,7 @@ from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.run import open_run, read_run
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import State
-from services.orchestrator.steps.leveling import keep_loss
+from services.orchestrator.steps.following import keep_loss
 from services.rpc.client import TrainingState
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.experiments.test_repaired import Keeping
