@@ -18,6 +18,7 @@ LONGEST_NAME = 255
 LONGEST_PATH = 4096
 _PATHS = ("uri",)
 _TEXTS = (
+    "card",
     "question",
     "answer",
     "prompt",

@@ -63,6 +63,7 @@ def papers_data(tmp_path) -> Path:
         for name in ("test", "harder", "dev", "final", "labels"):
             row = {"image": "pool/0.png", "question": "q?", "answers": ["a"] * 10}
             samples.write(tmp_path / "minivqa" / family / f"{name}.jsonl", json.dumps(row))
+        samples.write(tmp_path / "minivqa" / family / "anchors.txt", "what is written here?")
     return tmp_path
 
 
