@@ -2,22 +2,29 @@
 
     python -m benchmarks.minivqa.kept pack OUT FILE.tar.xz
     python -m benchmarks.minivqa.kept unpack FILE.tar.xz OUT
+    python -m benchmarks.minivqa.kept table FILE.tar.xz
 
 From an unpacked OUT, `mpa-orch experiment` makes its tables without a training, and trains what is
 missing, with annotations of its own. The students that were packed can't be asked anything more:
-questions of another draw need an OUT of their own. Files that OUT has are kept.
+questions of another draw need an OUT of their own. Files that OUT has are kept. `table` prints the
+official scores of arms that are complete, each on the family that it was trained on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import tarfile
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
 from services.orchestrator.experiments.plan import EVALUATIONS, RUNS
 from services.orchestrator.experiments.uses import RECORD
+from services.orchestrator.scoring.report import table
+from zoo.minivqa.families import FAMILIES
 
 ARMS = "arms"
 
@@ -52,6 +59,41 @@ def unpack(archive: Path, out: Path) -> int:
                 (Path(folder) / member.name).rename(target)
                 written += 1
     return written
+
+
+def scores(archive: Path, draw: str = "dev") -> dict[tuple[str, str], dict[str, list[float]]]:
+    """Official scores of each student and arm on the family that it was trained on, by seed."""
+    found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    with tarfile.open(archive) as tar:
+        for member in sorted(tar, key=lambda member: member.name):
+            path = Path(member.name)
+            family, _, drawn = path.parent.name.partition("@")
+            # arms/ARM/STUDENT/TEACHER/FAMILY/seedN/on/FAMILY@DRAW/figures.json, if it is trained
+            is_own = len(path.parts) < 9 or path.parts[4] == family
+            if path.name == "figures.json" and drawn == draw and is_own:
+                read = tar.extractfile(member)
+                assert read is not None
+                _, arm, student, *_ = path.parts
+                found[student, arm][family].append(json.load(read)["official"])
+    return found
+
+
+def score_table(archive: Path) -> list[str]:
+    """Lines of a table of the arms that have every family: means of their seeds, in percent."""
+    kept = scores(archive)
+    rows = []
+    for (student, arm), families in sorted(kept.items()):
+        seeds = {len(families[family]) for family in FAMILIES}
+        if len(seeds) == 1 and 0 not in seeds:
+            means = [statistics.fmean(families[family]) for family in FAMILIES]
+            zero = kept[student, "zero-shot"]
+            gain = statistics.fmean(means) - statistics.fmean(
+                zero[family][0] for family in FAMILIES
+            )
+            shown = [f"{100 * mean:.1f}" for mean in means]
+            rows.append((student, f"`{arm}`", f"{seeds.pop()}", *shown, f"{100 * gain:+.1f}"))
+    titles = [family.replace("_", " ") for family in FAMILIES]
+    return table(("student", "arm", "seeds", *titles, "mean gain"), rows)
 
 
 def _made(folder: Path) -> Path:
@@ -94,8 +136,11 @@ def main() -> None:
         command = commands.add_parser(name)
         command.add_argument(first, type=Path)
         command.add_argument(second, type=Path)
+    commands.add_parser("table").add_argument("archive", type=Path)
     given = parser.parse_args()
-    if given.command == "pack":
+    if given.command == "table":
+        print(*score_table(given.archive), sep="\n")
+    elif given.command == "pack":
         print(f"{pack(given.out, given.archive)} files in {given.archive}")
     else:
         print(f"{unpack(given.archive, given.out)} files written to {given.out}")

@@ -134,7 +134,8 @@ def transplant(
     some left. The draw depends on `seed`, not on the order of questions and images, and a larger
     one contains a smaller one.
     """
-    return list(islice(_pairs(questions, images, frozenset(taken), seed), count))
+    known = frozenset((image, _plain(question)) for image, question in taken)
+    return list(islice(_pairs(questions, images, known, seed), count))
 
 
 def _pairs(
@@ -162,7 +163,13 @@ def _free(
     question: str, images: Sequence[str], taken: frozenset[tuple[str, str]], first: int
 ) -> Iterator[str]:
     turned = (images[(first + step) % len(images)] for step in range(len(images)))
-    return (image for image in turned if (image, question) not in taken)
+    plain = _plain(question)
+    return (image for image in turned if (image, plain) not in taken)
+
+
+def _plain(question: str) -> str:
+    """The question without case and outer marks: a like one asks the same."""
+    return " ".join(question.casefold().split()).rstrip(" ?.")
 
 
 def _lot(seed: int, text: str) -> int:

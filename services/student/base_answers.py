@@ -24,8 +24,8 @@ from services.engines.device_memory import empty_cache, is_out_of_memory
 from services.files import write_atomically
 from services.student.datasets import TrainingSample
 from services.student.encoding import IGNORED, Encoder, Row, collate
+from services.student.job import BASE_ANSWERS
 
-FILE = "base_answers.safetensors"
 TOP = 20
 
 
@@ -58,10 +58,10 @@ def anchors_among(samples: Iterable[TrainingSample]) -> list[TrainingSample]:
 
 def read_answers(folder: Path, anchors: Sequence[TrainingSample]) -> BaseAnswers | None:
     """The answers that an attempt of the job in `folder` has kept; None if none has yet."""
-    if not (folder / FILE).is_file():
+    if not (folder / BASE_ANSWERS).is_file():
         return None
-    with safe_open(folder / FILE, "pt") as file:
-        texts = json.loads(file.metadata()["answers"])
+    with safe_open(folder / BASE_ANSWERS, "pt") as file:
+        texts = json.loads(file.get_tensor("texts").numpy().tobytes())
         tokens = file.get_tensor("tokens").tolist()
         likely = file.get_tensor("likely").long().split(tokens)
         logs = file.get_tensor("logs").split(tokens)
@@ -77,8 +77,10 @@ def write_answers(folder: Path, answers: Iterable[BaseAnswer]) -> None:
         "likely": torch.cat([each.likely.int() for each in kept]),
         "logs": torch.cat([each.logs for each in kept]),
     }
-    texts = json.dumps([each.text for each in kept])
-    write_atomically(folder / FILE, save(tensors, {"answers": texts}))
+    # A tensor, too: the header of such a file, where text belongs, has a limit of 100 MB.
+    texts = json.dumps([each.text for each in kept]).encode()
+    tensors["texts"] = torch.frombuffer(bytearray(texts), dtype=torch.uint8)
+    write_atomically(folder / BASE_ANSWERS, save(tensors))
 
 
 class BaseRespondent:
@@ -145,12 +147,13 @@ class BaseRespondent:
             positions = (targets != IGNORED).any(0).nonzero().flatten()
             features = {name: tensor.to(device) for name, tensor in batch.items()}
             outputs = self._model(**features, logits_to_keep=positions.to(device), use_cache=False)
-        return [
-            BaseAnswer(text, *_likeliest(logits[is_told].float()))
-            for text, logits, is_told in zip(
-                texts, outputs.logits.cpu(), targets[:, positions] != IGNORED, strict=True
-            )
-        ]
+            # On the device: the host would need gigabytes for all logits, and seconds for a row.
+            is_told = (targets[:, positions] != IGNORED).to(device)
+            kept = [
+                [part.cpu() for part in _likeliest(logits[told].float())]
+                for logits, told in zip(outputs.logits, is_told, strict=True)
+            ]
+        return [BaseAnswer(text, *parts) for text, parts in zip(texts, kept, strict=True)]
 
     def _texts(self, anchors: Sequence[TrainingSample]) -> list[str]:
         model = self._model.get_base_model() if self._has_adapter else self._model

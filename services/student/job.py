@@ -31,6 +31,7 @@ from services.student.execution import Execution
 from services.student.manifest import MANIFEST, Manifest
 from services.student.records import read_record
 
+BASE_ANSWERS = "base_answers.safetensors"
 PATIENCE_S = 60.0
 START_AGAIN = "start the training again under another request id"
 

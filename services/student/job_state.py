@@ -13,7 +13,7 @@ from pathlib import Path
 
 from services.core.errors import InvalidInput
 from services.files import write_atomically
-from services.student.job import START_AGAIN, Job
+from services.student.job import BASE_ANSWERS, START_AGAIN, Job
 from services.student.records import read_record
 
 
@@ -65,6 +65,8 @@ class JobState:
         from which a repeated request continues.
         """
         has_ended = self.phase in FINAL or bool(self.version)
+        if has_ended:  # a repeated training is another job
+            (folder / BASE_ANSWERS).unlink(missing_ok=True)
         for part in _CHECKPOINTS if has_ended else ():
             shutil.rmtree(folder / part, ignore_errors=True)
         for part in _RESULT if has_ended and self.phase is not Phase.FAILED else ():

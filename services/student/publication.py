@@ -60,7 +60,9 @@ def _files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.relative_to(folder).parts[0] not in left_out
+        if path.is_file()
+        and path.relative_to(folder).parts[0] not in left_out
+        and not path.name.startswith(f".{CARD}.")  # a card that is being written
     )
 
 

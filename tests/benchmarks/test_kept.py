@@ -2,7 +2,8 @@
 
 import pytest
 
-from benchmarks.minivqa.kept import pack, unpack
+from benchmarks.folders import ROOT
+from benchmarks.minivqa.kept import pack, score_table, unpack
 
 
 @pytest.fixture
@@ -77,3 +78,11 @@ def test_a_folder_without_results_is_refused(tmp_path):
     with pytest.raises(SystemExit, match="no results of an experiment"):
         pack(tmp_path, tmp_path / "results.tar.xz")
     assert not (tmp_path / "results.tar.xz").exists()
+
+
+def test_the_documents_table_is_that_of_the_kept_answers():
+    said = (ROOT / "docs/results.md").read_text().splitlines()
+    lines = score_table(ROOT / "experiments/mini/recipes.tar.xz")
+    assert len(lines) > 2
+    begin = said.index(lines[0])
+    assert said[begin : begin + len(lines)] == lines

@@ -23,6 +23,13 @@ def test_pairs_are_new_different_and_even():
     assert len({image for image, _ in pairs}) > 30
 
 
+def test_a_question_that_differs_in_its_case_alone_is_taken_too():
+    taken = {(image, "Which  word is THIS?") for image in IMAGES[1:]}
+    assert transplant(["which word is this"], IMAGES, taken, 5, seed=0) == [
+        (IMAGES[0], "which word is this")
+    ]
+
+
 def test_a_draw_is_the_same_again_and_a_larger_one_contains_it():
     few = transplant(QUESTIONS, IMAGES, (), 50, seed=3)
     assert transplant(QUESTIONS[::-1], IMAGES[::-1], (), 90, seed=3)[:50] == few

@@ -7,6 +7,8 @@ import pytest
 from services.core.errors import InvalidInput
 from services.student.datasets import TrainingSample
 from services.student.execution import Execution
+from services.student.job import BASE_ANSWERS
+from services.student.job_state import JobState, Phase
 from tests.student.trainings import furthest, new_job, new_samples
 
 IMAGE = "0" * 64
@@ -179,8 +181,7 @@ def test_stopped_and_resumed_it_reads_the_answers_of_the_base(tiny_checkpoint, d
 
 @pytest.mark.slow
 def test_several_processes_read_what_their_launcher_has_asked(tiny_checkpoint, datasets, tmp_path):
-    from services.student.base_answers import FILE
-    from services.student.job import Job
+    from services.student.job import BASE_ANSWERS, Job
     from services.student.trainer import answer_anchors
 
     samples = _with_anchors(datasets)
@@ -191,8 +192,8 @@ def test_several_processes_read_what_their_launcher_has_asked(tiny_checkpoint, d
     answer_anchors(shared, Job.read(shared))
     plain = new_job(tmp_path, datasets, tiny_checkpoint, samples[:8], "plain", execution)
     answer_anchors(plain, Job.read(plain))
-    assert not (plain / FILE).exists()
-    found, expected = (_answers(folder / FILE) for folder in (shared, alone))
+    assert not (plain / BASE_ANSWERS).exists()
+    found, expected = (_answers(folder / BASE_ANSWERS) for folder in (shared, alone))
     assert found[0] == expected[0]
     assert furthest(found[1], expected[1]) < 1e-4
 
@@ -202,7 +203,7 @@ def _answers(file):
 
     with safe_open(file, "pt") as opened:
         tensors = {name: opened.get_tensor(name) for name in ("tokens", "logs")}
-        return opened.metadata()["answers"], tensors
+        return opened.get_tensor("texts").numpy().tobytes(), tensors
 
 
 @pytest.mark.slow
@@ -224,3 +225,13 @@ def test_adapters_have_the_answers_of_their_base(tiny_checkpoint, datasets, tmp_
     folder = new_job(tmp_path, datasets, tiny_checkpoint, _with_anchors(datasets), lora_rank=4)
     trainer = _prepared(folder)
     assert _loss(trainer, _rows(trainer)[8:]) == pytest.approx(0.0, abs=1e-5)
+
+
+@pytest.mark.parametrize("phase", ["done", "failed", "cancelled"])
+def test_a_job_that_has_ended_keeps_no_answers(tmp_path, phase):
+    """A repeated training is another job, and a store has hundreds of them."""
+    (tmp_path / BASE_ANSWERS).touch()
+    JobState(Phase.TRAINING).tidy(tmp_path)
+    assert (tmp_path / BASE_ANSWERS).exists()
+    JobState(Phase(phase)).tidy(tmp_path)
+    assert not (tmp_path / BASE_ANSWERS).exists()

@@ -7,7 +7,7 @@ from services.orchestrator.exports.markdown import block
 
 TRANSFORMERS = """\
 from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
 MODEL = "."  # this folder, or its name on the hub
 TEMPLATE = {template}
@@ -15,6 +15,10 @@ SYSTEM = {system}
 
 processor = AutoProcessor.from_pretrained(MODEL)
 model = AutoModelForImageTextToText.from_pretrained(MODEL, dtype="auto")
+own = model.generation_config  # its service answers without the checkpoint's defaults
+model.generation_config = GenerationConfig(
+    eos_token_id=own.eos_token_id, pad_token_id=own.pad_token_id
+)
 
 
 def prompt(question):

@@ -70,7 +70,7 @@ def write_corrections(corrections: list[TaskReview], output: Path) -> None:
     """Write one JSON object a line, all or nothing. Raises MpaError: `output` exists, disk full."""
     lines = [json.dumps(asdict(each), ensure_ascii=False) for each in corrections]
     with written_whole(output) as target:
-        target.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        target.write_text("".join(f"{line}\n" for line in lines), "utf-8", errors="replace")
 
 
 def _of_task(task: Fields) -> Iterator[TaskReview]:

@@ -120,3 +120,10 @@ def test_the_command_writes_a_line_for_each_correction(task, tmp_path):
     (line,) = map(json.loads, Path(output).read_text().splitlines())
     assert line["answer"] == "seven \u202e<b>"
     assert line["verdict"] == "correct"
+
+
+def test_half_a_character_is_written_as_a_question_mark(task, tmp_path):
+    given, output = tmp_path / "export.json", tmp_path / "corrections.jsonl"
+    given.write_text(json.dumps([reviewed(task, "accept", "seven \ud83d")]))
+    said("runs", "corrections", given, "--output", output)
+    assert json.loads(output.read_text())["answer"] == "seven ?"
