@@ -79,7 +79,7 @@ def checked_review(
     reviewer: str, verdict: str, correction: str = "", annotation: str = "", at: float = 0.0
 ) -> Review:
     """A review from what a person has written. Raises InvalidInput that names the field."""
-    name = " ".join(reviewer.split())
+    name = unicodedata.normalize("NFC", " ".join(reviewer.split()))
     if not name or len(name) > MOST_CHARS_OF_A_NAME or not name.isprintable():
         raise InvalidInput(
             f"the reviewer's name {name[:MOST_CHARS_OF_A_NAME]!r} can't be used: give 1 to "

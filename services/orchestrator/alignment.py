@@ -207,6 +207,8 @@ def choose(run: Run) -> list[ParitySample]:
             f"`mpa-orch identify {run.folder}` does that"
         )
     settle_reviews(run)
+    if run.state.outcome is Outcome.NOTHING_TO_ALIGN:  # decided again, perhaps by other reviews
+        run.state.outcome = None
     try:
         return write_parity_set(run)
     except NothingToAlign as error:

@@ -95,7 +95,7 @@ def has_new_reviews(ledger: Ledger) -> bool:
     if not state.uses_reviews:
         return False
     with reading_reviews(ledger.path.parent) as book:
-        return book is not None and book.last_id() > state.review_limit
+        return book is not None and book.last_id() not in (0, state.review_limit)
 
 
 def why_stop(ledger: Ledger) -> str:

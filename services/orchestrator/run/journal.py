@@ -39,6 +39,8 @@ class Journal:
         self._path = folder / FILE
         self._stages: dict[str, StageProgress] = {}
         self._written_at = float("-inf")
+        with suppress(OSError):  # stages of the command before
+            self._path.unlink(missing_ok=True)
 
     def note(self, stage: StageProgress) -> None:
         begins = stage.name not in self._stages
@@ -52,7 +54,9 @@ class Journal:
         text = json.dumps([asdict(stage) for stage in self._stages.values()])
         written = self._path.with_name(f".{FILE}")
         with suppress(OSError):
-            written.write_text(text)
+            written.unlink(missing_ok=True)
+            with written.open("x") as file:  # never through a link of a stranger's run
+                file.write(text)
             written.replace(self._path)
 
 
@@ -61,5 +65,5 @@ def read_journal(folder: Path) -> tuple[StageProgress, ...]:
     try:
         found = json.loads((folder / FILE).read_bytes())
         return tuple(StageProgress(**stage) for stage in found)
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return ()

@@ -27,6 +27,7 @@ FOREIGN = (
     "Changes are taken from the explorer's own pages alone, and this one did not come from there: "
     "load the page again, then repeat."
 )
+EMBEDDED = "A page elsewhere has asked for this as a part of itself: open the address by hand."
 READS = ("GET", "HEAD", "OPTIONS")
 
 Refuse = Callable[[Request, str], Awaitable[Response]]
@@ -66,6 +67,8 @@ class Guard:
             reason = ELSEWHERE
         elif scope["method"] not in READS and not _is_from_own_page(headers):
             reason = FOREIGN
+        elif _is_part_of_another_page(headers):
+            reason = EMBEDDED
         if reason:
             refusal = await self._refuse(Request(scope), reason)
             return await refusal(scope, receive, send_with_headers)
@@ -81,6 +84,12 @@ def _is_from_own_page(headers: Headers) -> bool:
         return site == "same-origin"
     host = headers.get("host", "").lower()
     return headers.get("origin", "").lower() in (f"http://{host}", f"https://{host}")
+
+
+def _is_part_of_another_page(headers: Headers) -> bool:
+    """Whether another site's page loads a view as its own image or script, and no person a link."""
+    is_foreign = headers.get("sec-fetch-site", "") in ("cross-site", "same-site")
+    return is_foreign and headers.get("sec-fetch-mode", "navigate") != "navigate"
 
 
 def _in_header(host: str) -> str:

@@ -38,8 +38,10 @@ class BulkReview:
 
 
 def may_review(folder: Path) -> bool:
-    """Whether reviews of the run can be written."""
+    """Whether reviews of the run can be written: never through a link to another file."""
     path = folder / FILE
+    if path.is_symlink():
+        return False
     return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
 
 

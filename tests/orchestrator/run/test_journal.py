@@ -50,3 +50,21 @@ def test_a_file_that_cannot_be_read_is_no_stages(tmp_path, content):
 
 def test_a_folder_that_is_gone_stops_nothing(tmp_path):
     Journal(tmp_path / "gone").note(STAGE)
+
+
+def test_stages_of_the_command_before_are_forgotten(tmp_path):
+    Journal(tmp_path).note(STAGE)
+    Journal(tmp_path)
+    assert read_journal(tmp_path) == ()
+
+
+def test_a_link_in_a_strangers_run_is_not_written_through(tmp_path):
+    victim = tmp_path / "notes"
+    victim.write_text("mine")
+    run = tmp_path / "run"
+    run.mkdir()
+    for name in (FILE, f".{FILE}"):
+        (run / name).symlink_to(victim)
+    Journal(run).note(STAGE)
+    assert victim.read_text() == "mine"
+    assert read_journal(run) == (STAGE,)

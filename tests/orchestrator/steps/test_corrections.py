@@ -12,6 +12,7 @@ import pytest
 from services.core.errors import NothingToAlign
 from services.core.parity import NOISE, Cell
 from services.core.reviews import checked_review
+from services.orchestrator import alignment
 from services.orchestrator.cli import commands
 from services.orchestrator.endpoints import connect
 from services.orchestrator.exports.samples import PARITY_SET_ALONE, ExportedSamples
@@ -207,3 +208,11 @@ async def test_the_commands_use_reviews_if_they_are_asked_to(tmp_path, pool, com
         assert process.returncode == 0, told.decode()
         lines = [json.loads(line) for line in b.parity_set().splitlines()]
     assert [line["answer"] for line in lines if "reviewed" in line] == ["a new label"]
+
+
+def test_a_gap_that_reviews_have_made_is_to_be_aligned(identified):
+    """`level --reviewed` trains it, and `promote` would be silent about a run with an outcome."""
+    with open_run(identified) as run:
+        run.state.outcome = Outcome.NOTHING_TO_ALIGN  # as before the reviews
+        assert alignment.choose(run)
+        assert run.state.outcome is None

@@ -85,3 +85,10 @@ def test_views_can_only_be_read(client):
         answer = client.request(method, "/runs/a/records", headers=own)
         assert answer.status_code == 405
         assert client.request(method, "/runs/a/records").status_code == 403
+
+
+@pytest.mark.parametrize(("mode", "code"), [("no-cors", 403), ("cors", 403), ("navigate", 200)])
+def test_another_site_may_link_to_a_view_and_load_none(client, mode, code):
+    """A comparison of large runs takes seconds: an image of a foreign page could ask for it."""
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": mode}
+    assert client.get("/runs", headers=headers).status_code == code

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from services.core.errors import WrongState
-from services.core.reviews import Counted, Review, ReviewVerdict, counted
+from services.core.errors import InvalidInput, MpaError, WrongState
+from services.core.reviews import Counted, Review, checked_review, counted
 from services.orchestrator.run.ledger.database import Database
 from services.orchestrator.run.ledger.opinions import Label
 
@@ -114,7 +114,13 @@ class ReviewBook(Database):
 def _by_label(rows: Iterator[Row]) -> LabelReviews:
     found: dict[Label, list[Review]] = {}
     for image, question, answer, reviewer, verdict, correction, at in rows:
-        review = Review(reviewer, ReviewVerdict(verdict), correction, at)
+        try:
+            review = checked_review(reviewer, verdict, correction, at=at)
+        except (InvalidInput, AttributeError, TypeError) as error:
+            raise MpaError(
+                f"the reviews have a row that can't be used ({error}): restore {FILE}, or update "
+                "the program"
+            ) from error
         found.setdefault((image, question, answer), []).append(review)
     return found
 

@@ -5,8 +5,8 @@ from contextlib import closing
 
 import pytest
 
-from services.core.errors import WrongState
-from services.core.reviews import ReviewState, checked_review
+from services.core.errors import MpaError, WrongState
+from services.core.reviews import Review, ReviewState, checked_review
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.ledger.review_book import (
     FILE,
@@ -64,3 +64,13 @@ def test_reviews_of_a_later_program_are_refused(tmp_path):
         book.write("UPDATE meta SET value = '99'")
     with pytest.raises(WrongState, match="update the program"), reading_reviews(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("verdict", "correction"), [("maybe", ""), ("correct", "x\0"), ("correct", "")]
+)
+def test_a_row_that_no_form_could_have_written_is_told(tmp_path, verdict, correction):
+    with closing(ReviewBook(tmp_path / FILE)) as book:
+        book.add(0, LABEL, Review("ann", verdict, correction, 1.0))
+    with reading_reviews(tmp_path) as book, pytest.raises(MpaError, match="can't be used"):
+        book.every()
