@@ -9,10 +9,13 @@ from services.core.noninferiority import Conclusion
 from services.engines.images import sha256
 from services.orchestrator.cli import commands
 from services.orchestrator.cli.request import GuardChoice
+from services.orchestrator.run.evaluation import GuardSets
 from services.orchestrator.run.run import open_run
 from services.orchestrator.run.summary import summarise
 from tests.orchestrator.conftest import bench, with_recipe
+from tests.orchestrator.run.runs import said
 from tests.orchestrator.scripted import ScriptedStudent, answer
+from tests.orchestrator.ui.exhibits import make_run
 from tests.pictures import numbered_png
 
 
@@ -84,6 +87,16 @@ async def test_images_of_a_guard_are_never_trained_on(tmp_path, pool):
         await b.align(guards=GuardChoice((guard,)))
         with open_run(b.folder) as run:
             assert summarise(run.ledger).image_files.refused == {"leak": 1}
+
+
+def test_a_candidate_is_not_promoted_before_its_new_guard_sets_are_checked(tmp_path):
+    """So a killed `evaluate --guard` leaves it: the sets are stored, the evaluation is old."""
+    folder = make_run(tmp_path / "run", tmp_path / "pool", images=12)
+    with open_run(folder) as run:
+        run.state.outcome = None
+        run.state.guards = GuardSets((str(tmp_path / "new.jsonl"),))
+    text = said("promote", folder, "--student", "127.0.0.1:9", "--patience", "0", "-y", code=1)
+    assert "is not evaluated with its guard sets yet: `mpa-orch evaluate" in text
 
 
 async def test_captions_can_be_no_guard(tmp_path, pool):
