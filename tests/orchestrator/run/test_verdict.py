@@ -138,7 +138,7 @@ async def test_labels_are_put_to_both_models_once(tmp_path, pool):
     assert found.economy.student.usd_per_thousand == pytest.approx(
         1e3 * seconds["verdict student"] / 120, rel=0.5
     )
-    text = said("verdict", b.folder, "--eval", labelled)
+    text = said("verdict", b.folder, "--eval", labelled, "--margin", "10")
     assert "yes: v2 may replace the teacher" in text
 
 
