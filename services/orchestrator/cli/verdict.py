@@ -29,6 +29,7 @@ Margin = Annotated[
     typer.Option(
         "--margin",
         metavar="POINTS",
+        callback=o.finite,
         min=0.01,
         max=99.0,
         help="Loss of accuracy that is accepted, in points (percent of the questions).",
@@ -39,6 +40,7 @@ TeacherUsd = Annotated[
     typer.Option(
         "--teacher-usd",
         metavar="USD",
+        callback=o.finite,
         min=0.0,
         help="Price of 1,000 answers of the teacher. Default: what the run measured.",
         rich_help_panel=PRICES,
@@ -49,6 +51,7 @@ StudentUsd = Annotated[
     typer.Option(
         "--student-usd",
         metavar="USD",
+        callback=o.finite,
         min=0.0,
         help="Price of 1,000 answers of the student. Default: what the run measured.",
         rich_help_panel=PRICES,
@@ -59,6 +62,7 @@ TeacherUsdPerHour = Annotated[
     typer.Option(
         "--teacher-usd-per-hour",
         metavar="USD",
+        callback=o.finite,
         min=0.0,
         help="Price of the teacher's devices, all together.",
         rich_help_panel=PRICES,
@@ -69,6 +73,7 @@ StudentUsdPerHour = Annotated[
     typer.Option(
         "--student-usd-per-hour",
         metavar="USD",
+        callback=o.finite,
         min=0.0,
         help="Price of the student's devices, all together.",
         rich_help_panel=PRICES,

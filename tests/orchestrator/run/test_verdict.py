@@ -101,6 +101,15 @@ def test_the_version_that_was_promoted_last_is_judged(tmp_path):
         ledger.close()
 
 
+@pytest.mark.parametrize(
+    "option, number",
+    [("--margin", "nan"), ("--teacher-usd", "nan"), ("--student-usd-per-hour", "inf")],
+)
+def test_a_number_without_a_value_is_a_usage_error(finished, option, number):
+    text = said("verdict", finished, option, number, code=2)
+    assert option in text and "give a number such as 5" in text
+
+
 def test_a_margin_of_nothing_is_a_usage_error(finished):
     assert "--margin" in said("verdict", finished, "--margin", "0", code=2)
 

@@ -99,6 +99,11 @@ def test_a_candidate_is_not_promoted_before_its_new_guard_sets_are_checked(tmp_p
     assert "is not evaluated with its guard sets yet: `mpa-orch evaluate" in text
 
 
+def test_a_tolerance_without_a_value_is_a_usage_error(tmp_path):
+    text = said("evaluate", tmp_path, "--guard-tolerance", "nan", code=2)
+    assert "--guard-tolerance" in text and "give a number such as 5" in text
+
+
 async def test_captions_can_be_no_guard(tmp_path, pool):
     guard = tmp_path / "captions.json"
     guard.write_text(
