@@ -81,12 +81,13 @@ class Decision:
 class GuardResult:
     """Candidate (new) against live (old) on the labelled set at `path`, which must not suffer.
 
-    `skipped`: questions that could not be asked.
+    `skipped`: questions that could not be asked. `sha256`: of the file's content; "" if unknown.
     """
 
     path: str
     found: NonInferiority
     skipped: int = 0
+    sha256: str = ""
 
 
 KIND_TOLERANCE = 0.01

@@ -1,8 +1,10 @@
 """The verdict of a run: read from its ledger, or from labels that both models were asked."""
 
 import json
+import math
 
 import pytest
+import typer
 from rich.console import Console
 
 from services.core.errors import NothingToAlign, WrongState
@@ -10,6 +12,7 @@ from services.core.evaluation import Decision, compare
 from services.core.noninferiority import Conclusion
 from services.engines.images import sha256
 from services.orchestrator.cli import commands
+from services.orchestrator.cli.options import finite
 from services.orchestrator.reports import verdict as report
 from services.orchestrator.run.evaluation import RunEvaluation
 from services.orchestrator.run.ledger import Ledger
@@ -101,13 +104,17 @@ def test_the_version_that_was_promoted_last_is_judged(tmp_path):
         ledger.close()
 
 
-@pytest.mark.parametrize(
-    "option, number",
-    [("--margin", "nan"), ("--teacher-usd", "nan"), ("--student-usd-per-hour", "inf")],
-)
-def test_a_number_without_a_value_is_a_usage_error(finished, option, number):
-    text = said("verdict", finished, option, number, code=2)
+@pytest.mark.parametrize("option", ["--teacher-usd", "--student-usd-per-hour"])
+def test_a_price_without_a_value_is_a_usage_error(finished, option):
+    text = said("verdict", finished, option, "inf", code=2)
     assert option in text and "give a number such as 5" in text
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_an_option_refuses_what_a_range_may_let_through(number):
+    """A comparison with nan is always false, so a range check of Click's does."""
+    with pytest.raises(typer.BadParameter, match="give a number"):
+        finite(number)
 
 
 def test_a_margin_of_nothing_is_a_usage_error(finished):
