@@ -108,12 +108,20 @@ def verdict(
     from services.orchestrator.reports import verdict as report
     from services.orchestrator.run.run import open_run, read_run
     from services.orchestrator.run.running_costs import ModelPrice
-    from services.orchestrator.run.verdict import find_subject, is_answered, read_verdict
+    from services.orchestrator.run.verdict import (
+        find_subject,
+        has_skipped,
+        is_answered,
+        read_verdict,
+    )
 
     with exit_codes(again()):
         if labelled is not None:
+            is_named = bool(teacher or student or local)
             with read_run(run) as opened:
-                is_known = is_answered(opened.ledger, find_subject(opened.ledger), labelled)
+                is_known = is_answered(
+                    opened.ledger, find_subject(opened.ledger), labelled
+                ) and not (is_named and has_skipped(opened.ledger, labelled))
             if not is_known:
                 where = reach.where(
                     "teacher",

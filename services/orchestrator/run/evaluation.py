@@ -63,6 +63,18 @@ class GuardSets:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoredSet:
+    """A labelled set as it was scored last: sha256 of its file, and the version that answered.
+
+    `skipped`: questions that could not be put to each model.
+    """
+
+    content: str
+    version: str
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class RunEvaluation:
     held_out: Comparison
     decision: Decision

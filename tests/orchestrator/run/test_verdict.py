@@ -138,6 +138,21 @@ async def test_labels_are_put_to_both_models_once(tmp_path, pool):
             first = b.teacher.calls["answer"], b.student.calls["answer"]
             await commands.confront(run, b.where, labelled, progress)
             assert (b.teacher.calls["answer"], b.student.calls["answer"]) == first
+            whole = labelled.read_text()
+            (labelled.parent / "bad.png").write_bytes(b"no image")
+            further = {**json.loads(whole.splitlines()[0]), "question": "is it round?"}
+            missing = {**further, "image": "bad.png"}
+            labelled.write_text("\n".join([*map(json.dumps, (further, missing)), whole]))
+            assert not is_answered(run.ledger, find_subject(run.ledger), labelled)
+            await commands.confront(run, b.where, labelled, progress)
+            assert b.teacher.calls["answer"] == first[0] + 1
+            assert b.student.calls["answer"] == first[1] + 1, "the new question alone"
+            grown = read_verdict(run, 0.05, labelled)
+            assert grown.comparison.overall.questions == 121
+            (note,) = (each for each in grown.notes if "could not be put" in each)
+            assert note.startswith("1 questions")
+            labelled.write_text(whole)
+            await commands.confront(run, b.where, labelled, progress)
             seconds = run.state.seconds
             assert seconds["verdict teacher"] > 0 and seconds["verdict student"] > 0
     with read_run(b.folder) as run:
@@ -152,7 +167,7 @@ async def test_labels_are_put_to_both_models_once(tmp_path, pool):
     assert sorted(found.comparison.kinds) == ["how", "is", "what"]
     assert found.economy.teacher.usd_per_thousand == pytest.approx(1.0), "by the provider's prices"
     assert found.economy.student.usd_per_thousand == pytest.approx(
-        1e3 * seconds["verdict student"] / 120, rel=0.5
+        1e3 * seconds["verdict student"] / 121, rel=0.5
     )
     text = said("verdict", b.folder, "--eval", labelled, "--margin", "10")
     assert "yes: v2 may replace the teacher" in text

@@ -43,6 +43,16 @@ def scores(ledger: Ledger, question_set: str, role: str, version: str) -> Iterat
         yield ScoredQuestion(*row)
 
 
+def drop_scores(ledger: Ledger, question_set: str, role: str, version: str) -> None:
+    """Removes that version's scores on a labelled set, before it is scored again."""
+    ledger.write(
+        "DELETE FROM scores WHERE question_set = ? AND role = ? AND version = ?",
+        question_set,
+        role,
+        version,
+    )
+
+
 def scored_sets(ledger: Ledger, version: str, teacher: str) -> list[str]:
     """Labelled sets on which both that version, as the candidate, and that teacher have scores."""
     return [question_set for (question_set,) in ledger.read(SETS, version, teacher)]
