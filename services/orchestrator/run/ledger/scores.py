@@ -24,7 +24,11 @@ SELECT r.cell, count(*) FROM records r JOIN images i
 ON i.sha256 = r.image_sha256 AND i.rejection = '' AND i.held_out
 WHERE r.round = ? GROUP BY 1
 """
-BILLED = "SELECT count(*), sum(cost_usd) FROM answers WHERE role = ? AND step != 'sample'"
+BILLED = """
+SELECT count(*), sum(cost_usd) FROM answers
+WHERE role = ?1 AND step != 'sample' AND (?2 = '' OR version = ?2)
+"""
+BILLED_BY_STEP = "SELECT sum(cost_usd * (1 - cached)) FROM answers WHERE step = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,16 @@ def held_out_cells(ledger: Ledger, number: int) -> Counter[Cell]:
     return Counter({Cell(cell): int(count) for cell, count in rows})
 
 
-def billed_answers(ledger: Ledger, role: str) -> tuple[int, float]:
-    """Answers of a role, and their price in dollars, whether this run or an earlier one paid."""
-    count, usd = next(ledger.read(BILLED, role))
+def billed_answers(ledger: Ledger, role: str, version: str = "") -> tuple[int, float]:
+    """Answers of a role, and their price in dollars, whether this run or an earlier one paid.
+
+    `version`: the one that gave them; "" for all.
+    """
+    count, usd = next(ledger.read(BILLED, role, version))
     return int(count), float(usd or 0.0)
+
+
+def billed_by_step(ledger: Ledger, step: str) -> float:
+    """Dollars that this run paid for the answers of a step."""
+    ((usd,),) = ledger.read(BILLED_BY_STEP, step)
+    return float(usd or 0.0)
