@@ -161,5 +161,6 @@ def _lost(guard: GuardResult) -> str:
     more = f"about {found.more:,} more questions" if found.more else "another guard set"
     return (
         f"the guard set {guard.path} may lose more than {points}: {measured}; {more} or a larger "
-        "--guard-tolerance would decide"
+        "--guard-tolerance would decide (in `mpa-orch evaluate` before the round is decided; then "
+        "`mpa-orch promote --force`)"
     )

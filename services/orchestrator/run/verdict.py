@@ -219,11 +219,18 @@ def _notes(ledger: Ledger, subject: Subject, labelled: Path | None) -> Iterator[
                 f"{scored.skipped:,} questions of the set could not be put to both models, and "
                 "are left out: name the services to ask again"
             )
+        if leaked := State(ledger).leaked_into_training:
+            yield (
+                f"{leaked:,} images of the run are in its labelled sets, too (or images like them), "
+                "and were found after its training had begun: it may have seen them"
+            )
         return
     yield (
         "this is agreement with the teacher, not truth: its own annotations are the reference, "
         "so what it gets wrong counts as right"
     )
+    if State(ledger, of_round=subject.round).review_limit:
+        yield "people's reviews are the reference of the records that they decided on"
     cells = held_out_cells(ledger, subject.round)
     if unasked := cells[Cell.UNASKED]:
         yield (

@@ -10,14 +10,16 @@ from rich.console import Console
 from services.core.errors import NothingToAlign, WrongState
 from services.core.evaluation import Decision, compare
 from services.core.noninferiority import Conclusion
+from services.core.provenance import Provenance
+from services.core.usage import Usage
 from services.engines.images import sha256
 from services.orchestrator.cli import commands
 from services.orchestrator.cli.options import finite
 from services.orchestrator.reports import verdict as report
 from services.orchestrator.run.evaluation import RunEvaluation
-from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.ledger import AnswerRow, Ledger
 from services.orchestrator.run.run import open_run, read_run
-from services.orchestrator.run.running_costs import ModelPrice, measure_economy
+from services.orchestrator.run.running_costs import ASKED_ALONE, ModelPrice, measure_economy
 from services.orchestrator.run.state import Outcome, State, Version
 from services.orchestrator.run.verdict import Subject, find_subject, is_answered, read_verdict
 from tests.orchestrator.conftest import bench
@@ -72,7 +74,21 @@ def test_the_document_has_what_the_text_has(finished):
     assert found["comparison"]["overall"]["margin"] == 0.8
     assert set(found["comparison"]["kinds"]) >= {"other", "yes/no"}
     assert found["economy"]["teacher"] == {"usd_per_thousand": 9.0, "basis": "as stated"}
-    assert found["economy"]["break_even"] == 0, "this run has cost nothing"
+    assert found["economy"]["break_even"] is None, "its devices have no price"
+    assert "give --student-usd-per-hour" in found["economy"]["sentence"]
+
+
+def test_images_that_were_trained_on_and_reviews_are_noted(tmp_path):
+    folder = make_run(tmp_path / "run", tmp_path / "pool", images=12)
+    with open_run(folder) as run:
+        before = read_verdict(run, 0.05).notes
+        run.state.leaked_into_training, run.state.review_limit = 3, 1
+        reviewed = read_verdict(run, 0.05).notes
+        by_labels = read_verdict(run, 0.05, tmp_path / "labels.jsonl").notes
+    assert [note for note in reviewed if note not in before] == [
+        "people's reviews are the reference of the records that they decided on"
+    ]
+    assert any(note.startswith("3 images of the run are in its labelled") for note in by_labels)
 
 
 def test_without_an_evaluated_student_there_is_nothing_to_judge(tmp_path):
@@ -159,7 +175,9 @@ async def test_labels_are_put_to_both_models_once(tmp_path, pool):
         assert is_answered(run.ledger, read_verdict(run, 0.05).subject, labelled)
         found = read_verdict(run, 0.10, labelled, student=ModelPrice(usd_per_hour=3600.0))
     overall = found.comparison.overall
-    assert found.is_by_labels and found.notes == ()
+    assert found.is_by_labels
+    (note,) = found.notes
+    assert "images of the run are in its labelled sets" in note, "the set was named after all"
     assert overall.questions == 120
     assert overall.new == pytest.approx(0.9, abs=0.08)
     assert overall.new == overall.old
@@ -190,6 +208,27 @@ def test_the_alignment_pays_for_itself_by_the_difference_of_the_prices(
         ledger.close()
     assert found.alignment_usd == pytest.approx(100.0), "annotation is a part of identification"
     assert found.break_even == break_even
+
+
+def test_the_bill_is_of_the_teacher_that_is_compared_and_of_the_alignment_alone(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    try:
+        State(ledger).set_teacher(0, "first")
+        State(ledger).set_teacher(1, "second")
+        for version, step, usd in (
+            ("first", "identify", 0.002),
+            ("first", ASKED_ALONE, 0.004),
+            ("second", "identify", 0.1),
+        ):
+            paid = Provenance(usage=Usage(cost_usd=usd))
+            ledger.add_answer(
+                AnswerRow("aa", step, "teacher", version, "red", "c", step, provenance=paid)
+            )
+        found = measure_economy(ledger, ModelPrice(), ModelPrice())
+    finally:
+        ledger.close()
+    assert found.teacher.usd_per_thousand == pytest.approx(3.0)
+    assert found.alignment_usd == pytest.approx(0.102)
 
 
 def test_the_text_is_for_people(finished):

@@ -88,7 +88,8 @@ async def test_a_guard_that_is_too_small_to_show_it_refuses(tmp_path, pool):
         summary = await b.align(guards=GuardChoice((guard,), 0.01))
     assert not summary.promoted
     assert "may lose more than 1 point:" in summary.reason
-    assert "larger --guard-tolerance would decide" in summary.reason
+    assert "larger --guard-tolerance would decide (in `mpa-orch evaluate` before" in summary.reason
+    assert "then `mpa-orch promote --force`)" in summary.reason
 
 
 async def test_images_of_a_guard_are_never_trained_on(tmp_path, pool):
