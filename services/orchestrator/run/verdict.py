@@ -221,7 +221,7 @@ def _notes(ledger: Ledger, subject: Subject, labelled: Path | None) -> Iterator[
             )
         if leaked := State(ledger).leaked_into_training:
             yield (
-                f"{leaked:,} images of the run are in its labelled sets, too (or images like them), "
+                f"{leaked:,} images of the run are in its labelled sets, too, or are like theirs, "
                 "and were found after its training had begun: it may have seen them"
             )
         return

@@ -107,6 +107,7 @@ def test_results_of_releases_that_kept_no_contents_count_by_their_path(tmp_path)
         run.state.guards = GuardSets(("/guards/<other>.jsonl",), contents=("now",))
         assert is_evaluated(run, None)
         found = run.state.evaluation
+        assert found is not None
         (guard,) = found.guards
         run.state.evaluation = replace(found, guards=(replace(guard, sha256="before"),))
         assert not is_evaluated(run, None)
