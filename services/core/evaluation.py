@@ -81,12 +81,13 @@ class Decision:
 class GuardResult:
     """Candidate (new) against live (old) on the labelled set at `path`, which must not suffer.
 
-    `skipped`: questions that could not be asked.
+    `skipped`: questions that could not be asked. `sha256`: of the file's content; "" if unknown.
     """
 
     path: str
     found: NonInferiority
     skipped: int = 0
+    sha256: str = ""
 
 
 KIND_TOLERANCE = 0.01
@@ -160,5 +161,6 @@ def _lost(guard: GuardResult) -> str:
     more = f"about {found.more:,} more questions" if found.more else "another guard set"
     return (
         f"the guard set {guard.path} may lose more than {points}: {measured}; {more} or a larger "
-        "--guard-tolerance would decide"
+        "--guard-tolerance would decide (in `mpa-orch evaluate` before the round is decided; then "
+        "`mpa-orch promote --force`)"
     )

@@ -59,7 +59,9 @@ def difference(one: Interval, other: Interval) -> Interval:
     return Interval(expected, expected - below, expected + above)
 
 
-def paired_difference(won: float, lost: float, questions: int, *, level: float = 0.95) -> Interval:
+def paired_difference(
+    won: float, lost: float, questions: float, *, level: float = 0.95
+) -> Interval:
     """Difference of two shares of the same questions, -1 to 1, with Tango's score interval.
 
     `won`: questions that only the one gets right, `lost`: those that only the other does. Scores in

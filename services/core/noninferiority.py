@@ -17,6 +17,8 @@ POWER = 0.8
 SMALLEST_KIND = 10
 """Kinds with fewer questions are compared together, as OTHER."""
 OTHER = "other"
+EQUAL = 1e-12
+"""Sum of squared differences of changes that are all the same, but for rounding."""
 BOOTSTRAPPED = 1000
 """Most images that are drawn again; the means of more are normal."""
 
@@ -92,17 +94,20 @@ def compare_pairs(
     The interval is two-sided. Against one side its error is half as large: 2.5 % at the level of
     95 %, as is usual for non-inferiority (ICH E9, section 3.3.2). It is the wider one, on each
     side, of two intervals: of the score interval of paired shares, which holds for few questions,
-    and of the paired bootstrap over images, which knows that questions of an image belong together.
+    its counts divided by `design_effect`; and of the paired bootstrap over images. Both know that
+    questions of an image belong together; the bootstrap alone is too narrow with few images.
     """
     count = len(pairs)
     changes = [pair.new - pair.old for pair in pairs]
+    images = [pair.image for pair in pairs]
+    effect = design_effect(changes, images)
     by_score = paired_difference(
-        sum(change for change in changes if change > 0),
-        -sum(change for change in changes if change < 0),
-        count,
+        sum(change for change in changes if change > 0) / effect,
+        -sum(change for change in changes if change < 0) / effect,
+        count / effect,
         level=level,
     )
-    by_image = _over_images(changes, [pair.image for pair in pairs], level)
+    by_image = _over_images(changes, images, level)
     found = Interval(
         by_score.expected, min(by_score.low, by_image.low), max(by_score.high, by_image.high)
     )
@@ -119,7 +124,7 @@ def compare_pairs(
         margin=margin,
         conclusion=conclusion,
         agreement=mean(pair.is_alike for pair in pairs),
-        more=further_questions(found, count, margin, level)
+        more=further_questions(found, count, margin, level, effect)
         if conclusion is Conclusion.OPEN
         else None,
     )
@@ -146,10 +151,34 @@ def compare_kinds(pairs: Sequence[ScorePair], margin: float) -> NonInferiorityBy
     )
 
 
+def design_effect(changes: Sequence[float], images: Sequence[str]) -> float:
+    """Number of questions that count as one, since those about an image belong together.
+
+    The variance of the mean change by images over that of single questions (Kish, Survey Sampling,
+    1965, section 5.4), at least 1 and at most that of images whose questions all change alike. It
+    is this most if all changes are equal: then nothing shows that an image's questions differ.
+    """
+    if not changes:
+        return 1.0
+    mean = statistics.fmean(changes)
+    counts = Counter(images)
+    sums: dict[str, float] = defaultdict(float)
+    for change, image in zip(changes, images, strict=True):
+        sums[image] += change
+    single = sum((change - mean) ** 2 for change in changes)
+    by_image = sum((sums[image] - mean * counts[image]) ** 2 for image in counts)
+    most = sum(size * size for size in counts.values()) / len(changes)
+    return most if single < EQUAL else min(most, max(1.0, by_image / single))
+
+
 def further_questions(
-    found: Interval, questions: int, margin: float, level: float = 0.95
+    found: Interval, questions: int, margin: float, level: float = 0.95, effect: float = 1.0
 ) -> int | None:
     """Number of further questions that decide with a probability of 80 %.
+
+    `effect`: how many questions count as one, as now (`design_effect`). If no answer has changed,
+    the score interval ends at z^2 / (n + z^2) for n questions, and n that is above
+    z^2 * (1 / m - 1) decides for a margin of m. Otherwise:
 
     It holds if the true difference d is the measured one. With margin m, the standard error s of n
     questions and their standard deviation s * sqrt(n), the number needed is
@@ -164,6 +193,9 @@ def further_questions(
         return None
     normal = statistics.NormalDist()
     z = normal.inv_cdf((1 + level) / 2)
+    unchanged = z * z / (questions / effect + z * z)
+    if all(abs(end - unchanged) < 1e-9 for end in (-found.low, found.high)):
+        return max(1, math.floor(effect * z * z * (1 / margin - 1)) + 1 - questions)
     error = (found.high - found.low) / (2 * z)
     needed = questions * ((z + normal.inv_cdf(POWER)) * error / away) ** 2
     return max(1, math.ceil(needed) - questions)

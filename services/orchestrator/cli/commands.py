@@ -184,6 +184,11 @@ async def promote(
             f"`mpa-orch evaluate {run.folder}` does that"
         )
     outcome = run.state.outcome
+    if not outcome and not force and not evaluation.is_evaluated(run, None):
+        raise WrongState(
+            f"the candidate of {run.folder} is not evaluated with its guard sets yet: "
+            f"`mpa-orch evaluate {run.folder}` does that, or --force promotes without it"
+        )
     if not outcome or (force and outcome is not Outcome.PROMOTED):
         async with connect.student_only(where, run.folder, progress) as student:
             await promotion.promote(run, student, found.decision, confirm, progress, force=force)

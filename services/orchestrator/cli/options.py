@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from enum import StrEnum
 from functools import partial
@@ -33,6 +34,13 @@ def checked(check: Callable[[str], object]) -> Callable[[str], str]:
         return given
 
     return refuse
+
+
+def finite(given: float | None) -> float | None:
+    """Callback of an option that takes a number: those without a value are usage errors."""
+    if given is not None and not math.isfinite(given):
+        raise typer.BadParameter(f"{given} is no amount: give a number such as 5")
+    return given
 
 
 def one_of(names: Collection[str]) -> Callable[[str], str]:
@@ -176,6 +184,7 @@ GuardTolerance = Annotated[
     typer.Option(
         "--guard-tolerance",
         metavar="POINTS",
+        callback=finite,
         min=0.01,
         max=99.0,
         help="Largest loss on each guard set, in points: the whole 95 % interval of the change "

@@ -29,6 +29,7 @@ Margin = Annotated[
     typer.Option(
         "--margin",
         metavar="POINTS",
+        callback=o.finite,
         min=0.01,
         max=99.0,
         help="Loss of accuracy that is accepted, in points (percent of the questions).",
@@ -39,6 +40,7 @@ TeacherUsd = Annotated[
     typer.Option(
         "--teacher-usd",
         metavar="USD",
+        callback=o.finite,
         min=0.0,
         help="Price of 1,000 answers of the teacher. Default: what the run measured.",
         rich_help_panel=PRICES,
@@ -49,6 +51,7 @@ StudentUsd = Annotated[
     typer.Option(
         "--student-usd",
         metavar="USD",
+        callback=o.finite,
         min=0.0,
         help="Price of 1,000 answers of the student. Default: what the run measured.",
         rich_help_panel=PRICES,
@@ -59,6 +62,7 @@ TeacherUsdPerHour = Annotated[
     typer.Option(
         "--teacher-usd-per-hour",
         metavar="USD",
+        callback=o.finite,
         min=0.0,
         help="Price of the teacher's devices, all together.",
         rich_help_panel=PRICES,
@@ -69,6 +73,7 @@ StudentUsdPerHour = Annotated[
     typer.Option(
         "--student-usd-per-hour",
         metavar="USD",
+        callback=o.finite,
         min=0.0,
         help="Price of the student's devices, all together.",
         rich_help_panel=PRICES,
@@ -103,12 +108,20 @@ def verdict(
     from services.orchestrator.reports import verdict as report
     from services.orchestrator.run.run import open_run, read_run
     from services.orchestrator.run.running_costs import ModelPrice
-    from services.orchestrator.run.verdict import find_subject, is_answered, read_verdict
+    from services.orchestrator.run.verdict import (
+        find_subject,
+        has_skipped,
+        is_answered,
+        read_verdict,
+    )
 
     with exit_codes(again()):
         if labelled is not None:
+            is_named = bool(teacher or student or local)
             with read_run(run) as opened:
-                is_known = is_answered(opened.ledger, find_subject(opened.ledger), labelled)
+                is_known = is_answered(
+                    opened.ledger, find_subject(opened.ledger), labelled
+                ) and not (is_named and has_skipped(opened.ledger, labelled))
             if not is_known:
                 where = reach.where(
                     "teacher",

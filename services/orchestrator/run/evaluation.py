@@ -41,10 +41,15 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class GuardSets:
-    """Labelled sets that must not suffer, and the loss that each may have, 0 to 1."""
+    """Labelled sets that must not suffer, and the loss that each may have, 0 to 1.
+
+    `contents`: sha256 of each file when a command last named or repeated the sets; empty if none
+    has since contents are kept.
+    """
 
     paths: tuple[str, ...] = ()
     tolerance: float = 0.05
+    contents: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), ensure_ascii=False)
@@ -53,7 +58,20 @@ class GuardSets:
     def from_json(cls, text: str) -> GuardSets:
         """The sets; none for the text ""."""
         fields = json.loads(text or "{}")
-        return cls(**{**fields, "paths": tuple(fields.get("paths", ()))})
+        lists = {name: tuple(fields.get(name, ())) for name in ("paths", "contents")}
+        return cls(**{**fields, **lists})
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredSet:
+    """A labelled set as it was scored last: sha256 of its file, and the version that answered.
+
+    `skipped`: questions that could not be put to each model.
+    """
+
+    content: str
+    version: str
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +114,8 @@ def _guard(fields: dict[str, Any]) -> GuardResult:
         "difference": Interval(**found["difference"]),
         "conclusion": Conclusion(found["conclusion"]),
     }
-    return GuardResult(fields["path"], NonInferiority(**{**found, **read}), fields["skipped"])
+    measured = NonInferiority(**{**found, **read})
+    return GuardResult(fields["path"], measured, fields["skipped"], fields.get("sha256", ""))
 
 
 def _tally(fields: dict[str, float]) -> Tally:

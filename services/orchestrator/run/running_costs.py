@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from services.core.usage import NO_USAGE
 from services.orchestrator.run.ledger import Ledger, counts
-from services.orchestrator.run.ledger.scores import billed_answers
+from services.orchestrator.run.ledger.scores import billed_answers, billed_by_step
 from services.orchestrator.run.state import State
 
 THOUSAND = 1000
@@ -58,15 +58,16 @@ def stage_of(role: str) -> str:
 
 def measure_economy(ledger: Ledger, teacher: ModelPrice, student: ModelPrice) -> Economy:
     costs = [_cost(ledger, role, of) for role, of in (("teacher", teacher), ("student", student))]
-    usd, basis = _alignment(ledger, teacher, student)
-    break_even, sentence = _break_even(costs[0], costs[1], usd)
+    usd, basis, missing = _alignment(ledger, teacher, student)
+    break_even, sentence = _break_even(costs[0], costs[1], usd, missing)
     return Economy(costs[0], costs[1], usd, basis, break_even, sentence)
 
 
 def _cost(ledger: Ledger, role: str, price: ModelPrice) -> AnswerCost:
     if price.usd_per_thousand is not None:
         return AnswerCost(price.usd_per_thousand, "as stated")
-    count, usd = billed_answers(ledger, role)
+    asked = State(ledger).teacher() if role == "teacher" else ""
+    count, usd = billed_answers(ledger, role, asked)
     if usd:
         return AnswerCost(
             THOUSAND * usd / count, f"by the provider's price table, mean of {count:,} answers"
@@ -111,13 +112,15 @@ def _pace(ledger: Ledger, role: str) -> tuple[int, float] | None:
     )
 
 
-def _alignment(ledger: Ledger, teacher: ModelPrice, student: ModelPrice) -> tuple[float, str]:
-    """Dollars of the run so far, and what they cover.
+def _alignment(ledger: Ledger, teacher: ModelPrice, student: ModelPrice) -> tuple[float, str, str]:
+    """Dollars of the run so far without its verdicts, what they cover, and what is missing.
 
     Devices count for the whole time of the run, in which both are kept. Stages side by side count
     once: annotation within identification.
     """
     bill = sum(ledger.usage().values(), NO_USAGE).cost_usd
+    if bill:
+        bill -= billed_by_step(ledger, ASKED_ALONE)
     state = State(ledger)
     seconds = {
         name: spent for name, spent in state.seconds.items() if not name.startswith(ASKED_ALONE)
@@ -128,18 +131,29 @@ def _alignment(ledger: Ledger, teacher: ModelPrice, student: ModelPrice) -> tupl
     rates = [price.usd_per_hour for price in (teacher, student)]
     known = [rate for rate in rates if rate is not None]
     devices = hours * (max(known, default=0.0) if state.answered else sum(known))
+    missing = ""
     if not known:
+        if hours:
+            missing = (
+                f"{hours:,.2f} hours of its devices have no price: give --student-usd-per-hour, "
+                "and --teacher-usd-per-hour if the teacher runs on your devices, too"
+            )
         covered = f"the provider's bill alone; {hours:,.2f} hours of devices are not counted"
     else:
         covered = f"${bill:,.2f} to the provider, {hours:,.2f} hours of devices ${devices:,.2f}"
-    return bill + devices, covered
+    return bill + devices, covered, missing
 
 
-def _break_even(teacher: AnswerCost, student: AnswerCost, usd: float) -> tuple[int | None, str]:
+def _break_even(
+    teacher: AnswerCost, student: AnswerCost, usd: float, missing: str
+) -> tuple[int | None, str]:
+    """Number of answers, and a sentence. `missing`: what of the alignment has no price; or ""."""
     if teacher.usd_per_thousand is None or student.usd_per_thousand is None:
         return None, "when the alignment pays for itself is unknown: a price is missing"
     saved = (teacher.usd_per_thousand - student.usd_per_thousand) / THOUSAND
     if saved <= 0:
         return None, "the alignment never pays for itself: the student's answers cost no less"
+    if missing:
+        return None, f"when the alignment pays for itself is unknown: {missing}"
     answers = math.ceil(usd / saved)
     return answers, f"the alignment has paid for itself after {answers:,} answers"

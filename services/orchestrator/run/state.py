@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import count, takewhile
 
 from services.core.errors import WrongState
-from services.orchestrator.run.evaluation import GuardSets, RunEvaluation
+from services.orchestrator.run.evaluation import GuardSets, RunEvaluation, ScoredSet
 from services.orchestrator.run.keys import YES, StateKey, flag, number, text_key
 from services.orchestrator.run.ledger import PRODUCTION, Ledger
 
@@ -90,6 +90,12 @@ class State:
     """Folders of users' requests, by the last command."""
     guards: StateKey[GuardSets] = StateKey("guards", GuardSets.from_json, GuardSets.to_json)
     """Sets that the candidate must not get worse on, by the last command that named any."""
+    scored: StateKey[dict[str, ScoredSet]] = StateKey(
+        "scored",
+        lambda text: {path: ScoredSet(**of) for path, of in json.loads(text or "{}").items()},
+        lambda value: json.dumps({path: asdict(of) for path, of in value.items()}),
+    )
+    """Labelled sets that both models have answered, by path."""
     ignored = text_key("ignored")
     """Files next to the images that are no images, for people."""
     leaked_into_training = number("leaks_used")

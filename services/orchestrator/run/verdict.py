@@ -7,7 +7,7 @@ reference is the teacher's own annotation: then the verdict is about agreement, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from services.core.errors import InvalidInput, NothingToAlign, WrongState
@@ -19,6 +19,7 @@ from services.core.noninferiority import (
     compare_kinds,
 )
 from services.core.parity import NOISE, Cell
+from services.engines.images import sha256
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.ledger.scores import (
     HELD_OUT,
@@ -124,9 +125,23 @@ def find_subject(ledger: Ledger) -> Subject:
 
 
 def is_answered(ledger: Ledger, subject: Subject, labelled: Path) -> bool:
-    """Whether both models' answers to a labelled set are in the ledger, and scored."""
-    known = scored_sets(ledger, subject.version, State(ledger).teacher())
-    return str(labelled.absolute()) in known
+    """Whether both models' answers to a labelled set are in the ledger, and scored.
+
+    Not if its file has changed since. Sets of releases that kept no content count by their path.
+    """
+    of_set = str(labelled.absolute())
+    if of_set not in scored_sets(ledger, subject.version, State(ledger).teacher()):
+        return False
+    scored = State(ledger).scored.get(of_set)
+    if scored is None or not labelled.is_file():
+        return True
+    return scored == replace(scored, content=sha256(labelled.read_bytes()), version=subject.version)
+
+
+def has_skipped(ledger: Ledger, labelled: Path) -> bool:
+    """Whether a question of the set could not be put to both models."""
+    scored = State(ledger).scored.get(str(labelled.absolute()))
+    return scored is not None and scored.skipped > 0
 
 
 def read_verdict(
@@ -198,11 +213,24 @@ def _notes(ledger: Ledger, subject: Subject, labelled: Path | None) -> Iterator[
     if not subject.is_promoted:
         yield f"{subject.version} was not promoted: {State(ledger, of_round=subject.round).reason}"
     if labelled is not None:
+        scored = State(ledger).scored.get(str(labelled.absolute()))
+        if scored and scored.version == subject.version and scored.skipped:
+            yield (
+                f"{scored.skipped:,} questions of the set could not be put to both models, and "
+                "are left out: name the services to ask again"
+            )
+        if leaked := State(ledger).leaked_into_training:
+            yield (
+                f"{leaked:,} images of the run are in its labelled sets, too, or are like theirs, "
+                "and were found after its training had begun: it may have seen them"
+            )
         return
     yield (
         "this is agreement with the teacher, not truth: its own annotations are the reference, "
         "so what it gets wrong counts as right"
     )
+    if State(ledger, of_round=subject.round).review_limit:
+        yield "people's reviews are the reference of the records that they decided on"
     cells = held_out_cells(ledger, subject.round)
     if unasked := cells[Cell.UNASKED]:
         yield (

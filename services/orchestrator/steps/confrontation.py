@@ -7,7 +7,9 @@ from pathlib import Path
 
 from services import tracing
 from services.core.errors import MpaError
+from services.engines.images import sha256
 from services.orchestrator.run.bounded import images_at_once
+from services.orchestrator.run.evaluation import ScoredSet
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.running_costs import ASKED_ALONE, stage_of
@@ -16,7 +18,12 @@ from services.orchestrator.steps.evaluation import require_served_as_judged
 from services.orchestrator.steps.identification import student_answer, teacher_answer
 from services.orchestrator.steps.labelled import labelled_images, read_labelled
 from services.orchestrator.steps.questioning import Respond, sit
-from services.orchestrator.steps.scorekeeping import keep_scores, official, require_shares
+from services.orchestrator.steps.scorekeeping import (
+    keep_scored_set,
+    keep_scores,
+    official,
+    require_shares,
+)
 from services.rpc.client import Student, Teacher
 
 
@@ -37,6 +44,7 @@ async def confront(
     """
     metric = run.settings.the_task.metric
     require_shares(labelled, metric)
+    content = sha256(labelled.read_bytes())
     cases = read_labelled(labelled)
     await require_served_as_judged(run, student, subject.version)
     if not (await student.version(subject.version)).is_loaded:
@@ -68,3 +76,6 @@ async def confront(
     }
     for exam in exams.values():
         keep_scores(run, of_set, exam, by_metric, versions)
+    by_both = set.intersection(*({sat.case for sat in exam.sat} for exam in exams.values()))
+    skipped = sum(case not in by_both for case in cases)
+    keep_scored_set(run, of_set, ScoredSet(content, subject.version, skipped))

@@ -21,6 +21,7 @@ from services.core.evaluation import (
 from services.core.noninferiority import OTHER, SMALLEST_KIND
 from services.core.parity import STUDENT_RIGHT, Cell
 from services.core.questions import question_kind
+from services.engines.images import sha256
 from services.orchestrator.images.source import Source
 from services.orchestrator.run.bounded import images_at_once
 from services.orchestrator.run.evaluation import (
@@ -28,6 +29,7 @@ from services.orchestrator.run.evaluation import (
     Example,
     Labelled,
     RunEvaluation,
+    ScoredSet,
 )
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
@@ -36,7 +38,12 @@ from services.orchestrator.steps.guard_sets import are_checked, check_guards, gu
 from services.orchestrator.steps.identification import student_answer, teacher_answer
 from services.orchestrator.steps.labelled import labelled_images, read_labelled
 from services.orchestrator.steps.questioning import Case, Exam, Respond, Sat, sit
-from services.orchestrator.steps.scorekeeping import Score, keep_scores, official
+from services.orchestrator.steps.scorekeeping import (
+    Score,
+    keep_scored_set,
+    keep_scores,
+    official,
+)
 from services.rpc.client import Student, Teacher
 
 JUDGED = STUDENT_RIGHT | {Cell.GAP}
@@ -154,6 +161,7 @@ async def evaluate(
                 **versions,
                 "teacher": partial(teacher_answer, run, teacher, step="evaluate"),
             }
+            content = sha256(labelled.read_bytes())
             exam = await sit(
                 run.reading(labelled_images(labelled)),
                 read_labelled(labelled),
@@ -163,6 +171,8 @@ async def evaluate(
                 at_once,
             )
             evaluation = replace(evaluation, labelled=_labelled(run, labelled, exam))
+            scored = ScoredSet(content, after, exam.skipped)
+            keep_scored_set(run, str(labelled.absolute()), scored)
     run.state.evaluation = evaluation
     return evaluation
 

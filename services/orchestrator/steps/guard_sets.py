@@ -10,6 +10,7 @@ from pathlib import Path
 
 from services.core.evaluation import GuardResult
 from services.core.noninferiority import ScorePair, compare_pairs
+from services.engines.images import sha256
 from services.orchestrator.images.source import Source
 from services.orchestrator.run.evaluation import GuardSets, RunEvaluation
 from services.orchestrator.run.progress import Progress
@@ -30,16 +31,40 @@ def set_guards(run: Run, paths: Sequence[Path], tolerance: float | None) -> None
     for path in named:
         share_metric(run, Path(path))
         read_labelled(Path(path))
-    chosen = GuardSets(named or known.paths, known.tolerance if tolerance is None else tolerance)
+    paths_now = named or known.paths
+    chosen = GuardSets(
+        paths_now,
+        known.tolerance if tolerance is None else tolerance,
+        _contents(paths_now, known),
+    )
     if chosen != known:
         run.state.guards = chosen
 
 
 def are_checked(run: Run, evaluation: RunEvaluation) -> bool:
-    """Whether the evaluation has the results of every guard set, by the present tolerance."""
+    """Whether the evaluation has the results of every guard set, by the present tolerance.
+
+    A file whose content has changed since counts as another set. Results of releases that kept no
+    content count by their path.
+    """
     guards = run.state.guards
     checked = {guard.path: guard.found.margin for guard in evaluation.guards}
-    return checked == dict.fromkeys(guards.paths, guards.tolerance)
+    if checked != dict.fromkeys(guards.paths, guards.tolerance):
+        return False
+    now = dict(zip(guards.paths, guards.contents, strict=False))
+    return all(
+        not guard.sha256 or guard.sha256 == now.get(guard.path, guard.sha256)
+        for guard in evaluation.guards
+    )
+
+
+def _contents(paths: Sequence[str], known: GuardSets) -> tuple[str, ...]:
+    """sha256 of each file; of one that is gone, what is known of it."""
+    before = dict(zip(known.paths, known.contents, strict=False))
+    return tuple(
+        sha256(Path(path).read_bytes()) if Path(path).is_file() else before.get(path, "")
+        for path in paths
+    )
 
 
 def guard_cases(run: Run) -> list[tuple[Source, list[Case], str]]:
@@ -53,9 +78,12 @@ async def check_guards(
 ) -> tuple[GuardResult, ...]:
     """Asks both versions, "before" and "after", every question of every set."""
     results = []
+    set_guards(run, (), None)  # the contents that are asked now
     guards = run.state.guards
     sources = guard_cases(run)
-    for path, (source, cases, name) in zip(guards.paths, sources, strict=True):
+    for path, content, (source, cases, name) in zip(
+        guards.paths, guards.contents, sources, strict=True
+    ):
         exam = await sit(run.reading(source), cases, versions, progress, name, at_once)
         roles = {
             "before": ("before", run.state.the_base.name),
@@ -73,5 +101,6 @@ async def check_guards(
             )
             for number, sat in enumerate(exam.sat)
         ]
-        results.append(GuardResult(path, compare_pairs(pairs, guards.tolerance), exam.skipped))
+        found = compare_pairs(pairs, guards.tolerance)
+        results.append(GuardResult(path, found, exam.skipped, content))
     return tuple(results)

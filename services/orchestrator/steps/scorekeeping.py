@@ -10,6 +10,8 @@ from services.core.errors import InvalidInput
 from services.core.metrics import CORPUS_METRICS
 from services.core.tasks import TASKS
 from services.orchestrator.datasets.dataset import open_dataset
+from services.orchestrator.run.evaluation import ScoredSet
+from services.orchestrator.run.ledger.scores import HELD_OUT, drop_scores
 from services.orchestrator.run.run import Run
 from services.orchestrator.scoring.metrics import score
 from services.orchestrator.steps.questioning import Exam
@@ -56,7 +58,8 @@ def keep_scores(
 ) -> dict[str, list[float]]:
     """Scores of each respondent, in the order of the exam.
 
-    `respondents`: role and version in the ledger, by the name in the exam.
+    `respondents`: role and version in the ledger, by the name in the exam. Their earlier scores on
+    a labelled set, which may have changed since, are dropped.
     """
     references = [sat.case.references for sat in exam.sat]
     found = {
@@ -64,9 +67,16 @@ def keep_scores(
         for name in (exam.sat[0].answers if exam.sat else ())
     }
     with run.ledger.at_once():
+        for name in found if question_set != HELD_OUT else ():
+            drop_scores(run.ledger, question_set, *respondents[name])
         for number, sat in enumerate(exam.sat):
             asked = (question_set, sat.image_sha256, sat.case.question)
             for name, values in found.items():
                 role, version = respondents[name]
                 run.ledger.add_score(*asked, role, version, sat.case.kind, values[number])
     return found
+
+
+def keep_scored_set(run: Run, labelled: str, scored: ScoredSet) -> None:
+    """Notes which content of a labelled set both models have answered."""
+    run.state.scored = {**run.state.scored, labelled: scored}

@@ -1,6 +1,7 @@
 """Guard sets: what the candidate must not lose decides on its promotion."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -9,10 +10,14 @@ from services.core.noninferiority import Conclusion
 from services.engines.images import sha256
 from services.orchestrator.cli import commands
 from services.orchestrator.cli.request import GuardChoice
+from services.orchestrator.run.evaluation import GuardSets
 from services.orchestrator.run.run import open_run
 from services.orchestrator.run.summary import summarise
+from services.orchestrator.steps.evaluation import is_evaluated
 from tests.orchestrator.conftest import bench, with_recipe
+from tests.orchestrator.run.runs import said
 from tests.orchestrator.scripted import ScriptedStudent, answer
+from tests.orchestrator.ui.exhibits import make_run
 from tests.pictures import numbered_png
 
 
@@ -60,6 +65,15 @@ async def test_a_guard_that_is_kept_joins_the_reason(tmp_path, pool):
             wider = GuardChoice(tolerance=0.2)
             measured = await commands.evaluate(run, b.where, None, progress, wider)
         assert not b.student.calls["answer"], "answers of the guard are in the ledger"
+        (earlier,) = measured.guards
+        lines = guard.read_text().splitlines()
+        further = json.dumps({**json.loads(lines[0]), "question": "what color is part 6?"})
+        guard.write_text("\n".join([*lines, further]) + "\n")
+        with open_run(b.folder) as run, b.progress() as progress:
+            grown = await commands.evaluate(run, b.where, None, progress)
+            assert is_evaluated(run, None)
+    assert b.student.calls["answer"] == 2, "both versions, the new question alone"
+    assert grown.guards[0].found.questions == earlier.found.questions + 1
     assert asked and again.guards == summary.guards
     assert summary.promoted
     assert summary.reason.endswith("; 1 guard set kept within 5 points")
@@ -74,7 +88,8 @@ async def test_a_guard_that_is_too_small_to_show_it_refuses(tmp_path, pool):
         summary = await b.align(guards=GuardChoice((guard,), 0.01))
     assert not summary.promoted
     assert "may lose more than 1 point:" in summary.reason
-    assert "larger --guard-tolerance would decide" in summary.reason
+    assert "larger --guard-tolerance would decide (in `mpa-orch evaluate` before" in summary.reason
+    assert "then `mpa-orch promote --force`)" in summary.reason
 
 
 async def test_images_of_a_guard_are_never_trained_on(tmp_path, pool):
@@ -84,6 +99,28 @@ async def test_images_of_a_guard_are_never_trained_on(tmp_path, pool):
         await b.align(guards=GuardChoice((guard,)))
         with open_run(b.folder) as run:
             assert summarise(run.ledger).image_files.refused == {"leak": 1}
+
+
+def test_results_of_releases_that_kept_no_contents_count_by_their_path(tmp_path):
+    folder = make_run(tmp_path / "run", tmp_path / "pool", images=12)
+    with open_run(folder) as run:
+        run.state.guards = GuardSets(("/guards/<other>.jsonl",), contents=("now",))
+        assert is_evaluated(run, None)
+        found = run.state.evaluation
+        assert found is not None
+        (guard,) = found.guards
+        run.state.evaluation = replace(found, guards=(replace(guard, sha256="before"),))
+        assert not is_evaluated(run, None)
+
+
+def test_a_candidate_is_not_promoted_before_its_new_guard_sets_are_checked(tmp_path):
+    """So a killed `evaluate --guard` leaves it: the sets are stored, the evaluation is old."""
+    folder = make_run(tmp_path / "run", tmp_path / "pool", images=12)
+    with open_run(folder) as run:
+        run.state.outcome = None
+        run.state.guards = GuardSets((str(tmp_path / "new.jsonl"),))
+    text = said("promote", folder, "--student", "127.0.0.1:9", "--patience", "0", "-y", code=1)
+    assert "is not evaluated with its guard sets yet: `mpa-orch evaluate" in text
 
 
 async def test_captions_can_be_no_guard(tmp_path, pool):

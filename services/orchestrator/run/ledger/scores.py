@@ -24,7 +24,11 @@ SELECT r.cell, count(*) FROM records r JOIN images i
 ON i.sha256 = r.image_sha256 AND i.rejection = '' AND i.held_out
 WHERE r.round = ? GROUP BY 1
 """
-BILLED = "SELECT count(*), sum(cost_usd) FROM answers WHERE role = ? AND step != 'sample'"
+BILLED = """
+SELECT count(*), sum(cost_usd) FROM answers
+WHERE role = ?1 AND step != 'sample' AND (?2 = '' OR version = ?2)
+"""
+BILLED_BY_STEP = "SELECT sum(cost_usd * (1 - cached)) FROM answers WHERE step = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,16 @@ def scores(ledger: Ledger, question_set: str, role: str, version: str) -> Iterat
         yield ScoredQuestion(*row)
 
 
+def drop_scores(ledger: Ledger, question_set: str, role: str, version: str) -> None:
+    """Removes that version's scores on a labelled set, before it is scored again."""
+    ledger.write(
+        "DELETE FROM scores WHERE question_set = ? AND role = ? AND version = ?",
+        question_set,
+        role,
+        version,
+    )
+
+
 def scored_sets(ledger: Ledger, version: str, teacher: str) -> list[str]:
     """Labelled sets on which both that version, as the candidate, and that teacher have scores."""
     return [question_set for (question_set,) in ledger.read(SETS, version, teacher)]
@@ -54,7 +68,16 @@ def held_out_cells(ledger: Ledger, number: int) -> Counter[Cell]:
     return Counter({Cell(cell): int(count) for cell, count in rows})
 
 
-def billed_answers(ledger: Ledger, role: str) -> tuple[int, float]:
-    """Answers of a role, and their price in dollars, whether this run or an earlier one paid."""
-    count, usd = next(ledger.read(BILLED, role))
+def billed_answers(ledger: Ledger, role: str, version: str = "") -> tuple[int, float]:
+    """Answers of a role, and their price in dollars, whether this run or an earlier one paid.
+
+    `version`: the one that gave them; "" for all.
+    """
+    count, usd = next(ledger.read(BILLED, role, version))
     return int(count), float(usd or 0.0)
+
+
+def billed_by_step(ledger: Ledger, step: str) -> float:
+    """Dollars that this run paid for the answers of a step."""
+    ((usd,),) = ledger.read(BILLED_BY_STEP, step)
+    return float(usd or 0.0)
