@@ -61,37 +61,39 @@ def unpack(archive: Path, out: Path) -> int:
     return written
 
 
-def scores(archive: Path, draw: str = "dev") -> dict[tuple[str, str], dict[str, list[float]]]:
-    """Official scores of each student and arm on the family that it was trained on, by seed."""
-    found: dict[tuple[str, str], dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+def scores(archive: Path, draw: str = "dev") -> dict[tuple[str, str], dict[str, dict[str, float]]]:
+    """Official scores of each student and arm: by family, of those trained on it, and by seed."""
+    found: dict[tuple[str, str], dict[str, dict[str, float]]] = defaultdict(
+        lambda: defaultdict(dict)
+    )
     with tarfile.open(archive) as tar:
         for member in sorted(tar, key=lambda member: member.name):
             path = Path(member.name)
             family, _, drawn = path.parent.name.partition("@")
             # arms/ARM/STUDENT/TEACHER/FAMILY/seedN/on/FAMILY@DRAW/figures.json, if it is trained
-            is_own = len(path.parts) < 9 or path.parts[4] == family
-            if path.name == "figures.json" and drawn == draw and is_own:
+            trained_on, seed = path.parts[4:6] if len(path.parts) == 9 else (family, "")
+            if path.name == "figures.json" and drawn == draw and trained_on == family:
                 read = tar.extractfile(member)
                 assert read is not None
                 _, arm, student, *_ = path.parts
-                found[student, arm][family].append(json.load(read)["official"])
+                found[student, arm][family][seed] = json.load(read)["official"]
     return found
 
 
 def score_table(archive: Path) -> list[str]:
-    """Lines of a table of the arms that have every family: means of their seeds, in percent."""
+    """Lines of a table of means in percent, over the seeds that an arm has of every family."""
     kept = scores(archive)
     rows = []
     for (student, arm), families in sorted(kept.items()):
-        seeds = {len(families[family]) for family in FAMILIES}
-        if len(seeds) == 1 and 0 not in seeds:
-            means = [statistics.fmean(families[family]) for family in FAMILIES]
-            zero = kept[student, "zero-shot"]
-            gain = statistics.fmean(means) - statistics.fmean(
-                zero[family][0] for family in FAMILIES
-            )
+        seeds = set.intersection(*(set(families[family]) for family in FAMILIES))
+        if seeds:
+            means = [
+                statistics.fmean(families[family][seed] for seed in seeds) for family in FAMILIES
+            ]
+            before = [kept[student, "zero-shot"][family][""] for family in FAMILIES]
+            gain = statistics.fmean(means) - statistics.fmean(before)
             shown = [f"{100 * mean:.1f}" for mean in means]
-            rows.append((student, f"`{arm}`", f"{seeds.pop()}", *shown, f"{100 * gain:+.1f}"))
+            rows.append((student, f"`{arm}`", f"{len(seeds)}", *shown, f"{100 * gain:+.1f}"))
     titles = [family.replace("_", " ") for family in FAMILIES]
     return table(("student", "arm", "seeds", *titles, "mean gain"), rows)
 

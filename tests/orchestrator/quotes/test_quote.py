@@ -250,6 +250,7 @@ def test_a_quote_takes_every_option_that_decides_on_calls():
         "trial",
         "yes",
         "max_hours",
+        "reviewed",
     }
-    where = {"engine", "ray_address"}  # who makes the calls, not which
+    where = {"engine", "ray_address", "ui"}  # who makes the calls and looks on, not which
     assert of_align - of_quote - where == later

@@ -74,7 +74,8 @@ def test_every_record_is_shown_as_before(stored, name):
 
 def test_the_summary_of_a_finished_run_is_the_same_and_no_image_is_shrunk(stored):
     told = json.loads((stored / "finished" / "summary.json").read_text())
-    told["settings"] |= {"max_pixels": 0, "side_multiple": 1}
+    told |= {"guards": []}
+    told["settings"] |= {"max_pixels": 0, "side_multiple": 1, "anchor_questions": []}
     told["settings"]["recipe"] = asdict(Regimen()) | told["settings"]["recipe"]
     with open_run(stored / "finished") as run:
         write_summary(run)
