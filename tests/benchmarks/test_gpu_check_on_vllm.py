@@ -21,7 +21,7 @@ PARTS = (
     "in-place",
     "stream",
 )
-"""Of the rows of `make bench`, which are measured in one way, a single one."""
+"""All but those rows of `make bench` that are measured as `stream` is."""
 
 
 def test_every_part_of_the_check_runs():
