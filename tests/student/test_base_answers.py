@@ -63,7 +63,7 @@ def test_the_divergence_is_of_the_likely_tokens_and_of_all_others():
 
 
 def _with_anchors(datasets, weight=2.0, count=8):
-    """As many anchors as samples, about the same images."""
+    """Anchors, as many as samples, about the same images."""
     samples = new_samples(datasets, count)
     anchors = [
         TrainingSample(one.image_sha256, f"how old is number {at}?", "", weight, anchor=True)
