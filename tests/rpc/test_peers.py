@@ -10,6 +10,7 @@ import pytest
 
 from protos.mpa.v1 import student_pb2, student_pb2_grpc, versions_pb2, versions_pb2_grpc
 from services.core.errors import ImageUnknown, Unavailable, WrongState
+from services.core.rendezvous import SLACK
 from services.rpc.addresses import Target
 from services.rpc.client import Picture, StudentClient
 from services.rpc.connection import IN_FLIGHT
@@ -107,10 +108,9 @@ async def test_the_images_of_a_replica_that_is_gone_move_and_all_others_stay():
     async with replicas(3) as (client, found):
         before = await ask_all(client)
         lost, server = found[0]
+        its_own = [picture for picture in PICTURES if before[picture.sha256] == {lost.name}]
         waiting = [
-            asyncio.create_task(client.answer(picture, "wait"))
-            for picture in PICTURES
-            if before[picture.sha256] == {lost.name}
+            asyncio.create_task(client.answer(picture, "wait")) for picture in its_own[:SLACK]
         ]
         await until(lambda: lost.asked.count("wait") == len(waiting))
         for replica, _ in found[1:]:

@@ -58,8 +58,10 @@ def test_a_sample_that_is_met_again_is_encoded_once(tiny_checkpoint, datasets):
     first, second = new_samples(datasets, 2)
     encoder = Encoder(AutoProcessor.from_pretrained(tiny_checkpoint), datasets, ANSWER_TEMPLATE)
     rows = EncodedSamples([first, second, first, first], encoder)
-    assert rows[0] is rows[2] is rows[3]
+    encoded = [rows[at]["input_ids"] for at in range(4)]
+    assert encoded[0] is encoded[2] is encoded[3]
     assert len(rows[1]["labels"]) == 1
+    assert encoded[1] is not encoded[0]
 
 
 def test_rows_of_other_jobs_make_room(tiny_checkpoint, datasets):
