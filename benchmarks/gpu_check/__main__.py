@@ -3,6 +3,7 @@
     make gpu-check
     python -m benchmarks.gpu_check --parts annotate,answer
     python -m benchmarks.gpu_check --scale tiny       (a machine without a GPU)
+    python -m benchmarks.gpu_check --scale tiny --engine transformers
 
 Qwen2-VL-7B teaches Qwen2-VL-2B. Weights are random unless the hub's are in its local cache
 (HF_HUB_OFFLINE=0 downloads them): then replies mean nothing, but their times are true. A part that
@@ -34,6 +35,7 @@ from services.orchestrator.doctor.libraries import probe_torch
 
 OUT = ROOT / "build" / "gpu-check"
 MINUTES = 9.0
+ENGINES = ("vllm", "transformers")
 
 
 async def _machine() -> list[Figure]:
@@ -95,11 +97,11 @@ def parts_of(models: Models, given: Arguments) -> list[Part]:
     ]
 
 
-async def check(scale: Scale, names: list[str], minutes: float) -> list[Outcome]:
+async def check(scale: Scale, names: list[str], minutes: float, engine: str) -> list[Outcome]:
     """Outcomes of the parts with these names, or of all."""
     set_environment(scale)
-    given = Arguments((scale.student,), runs=1, quick=False, engine="vllm")
-    models = Models(scale, work_folder("gpu-check"))
+    given = Arguments((scale.student,), runs=1, quick=False, engine=engine)
+    models = Models(scale, work_folder("gpu-check"), engine)
     chosen = [part for part in parts_of(models, given) if not names or part.name in names]
     try:
         return await run_parts(
@@ -110,7 +112,7 @@ async def check(scale: Scale, names: list[str], minutes: float) -> list[Outcome]
 
 
 def main() -> None:
-    tiny = Models(SCALES["tiny"], OUT)
+    tiny = Models(SCALES["tiny"], OUT, ENGINES[0])
     names = [part.name for part in parts_of(tiny, Arguments((), 1, quick=False))]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -125,13 +127,16 @@ def main() -> None:
         "--parts", default="", help=f"names separated by commas (default: all): {', '.join(names)}"
     )
     parser.add_argument(
+        "--engine", choices=ENGINES, default=ENGINES[0], help="engine of both services"
+    )
+    parser.add_argument(
         "--minutes", type=float, default=MINUTES, help="time for all parts (default: 9)"
     )
     given = parser.parse_args()
     wanted = [name for name in given.parts.split(",") if name]
     if unknown := set(wanted) - set(names):
         parser.error(f"there is no part {', '.join(sorted(unknown))}: use {', '.join(names)}")
-    outcomes = asyncio.run(check(SCALES[given.scale], wanted, given.minutes))
+    outcomes = asyncio.run(check(SCALES[given.scale], wanted, given.minutes, given.engine))
     print(f"written: {OUT.relative_to(ROOT)}/gpu-check.json and gpu-check.md")
     failed = [outcome.part for outcome in outcomes if outcome.error and not outcome.is_left_out]
     left_out = [outcome.part for outcome in outcomes if outcome.is_left_out]

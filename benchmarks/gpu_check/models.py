@@ -16,11 +16,12 @@ TWO_SLOTS, IN_PLACE = "two_slots", "in_place"
 
 
 class Models:
-    """Teacher and student of one scale, on vLLM."""
+    """Teacher and student of one scale, on one engine."""
 
-    def __init__(self, scale: Scale, folder: Path) -> None:
+    def __init__(self, scale: Scale, folder: Path, engine: str) -> None:
         self.scale = scale
         self.folder = folder
+        self.engine = engine
         self.trained = ""
         """Name of the version that was trained."""
         self._stacks: dict[str, AsyncExitStack] = {}
@@ -70,7 +71,7 @@ class Models:
                     role,
                     self.folder,
                     len(os.sched_getaffinity(0)),
-                    engine="vllm",
+                    engine=self.engine,
                     model=model,
                     **settings,
                 )

@@ -26,7 +26,7 @@ async def two_slots(models: Models, given: Arguments) -> list[Figure | Row]:
         row = await measure_kind(
             kind,
             models.scale.student,
-            "vllm",
+            models.engine,
             student,
             given,
             threads=0,
