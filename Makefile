@@ -54,8 +54,8 @@ test: $(VENV)/.installed-vllm  ## Check, and run every test, as CI does
 	@$(MAKE) $(STUBS_VENV)/.installed haproxy prometheus openai-js & tools=$$!; \
 	    $(MAKE) check; checked=$$?; wait $$tools && exit $$checked
 	@$(MAKE) protos-check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" $(PARALLEL) --durations 15
-	$(BIN)/python -m pytest -m alone --durations 5 $$(grep -rl --include "*.py" "mark.alone$$$$" tests)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" $(PARALLEL) --durations 40
+	$(BIN)/python -m pytest -m alone --durations 5 $$(grep -rl --include "*.py" "mark.alone$$" tests)
 
 # The proxy whose configuration is tested. Without root, or a network, that one test says that it is missing.
 haproxy:

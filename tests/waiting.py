@@ -25,7 +25,7 @@ def until_true(condition, timeout_s=90.0, describe=str):
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, describe()
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def when_steady(reading, steady_s=1.0, timeout_s=90.0):

@@ -55,7 +55,7 @@ def watched(folder: Path):
     over = threading.Event()
 
     def watch():
-        while not over.wait(0.01):
+        while not over.wait(0.05):
             seen.append(holders(folder))
 
     thread = threading.Thread(target=watch)
@@ -149,7 +149,7 @@ async def test_killed_in_each_of_its_turns_it_goes_on(tmp_path, models, images):
         )
         while holders(folder) != {role} or not is_under_way(folder, role):
             assert process.returncode is None
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.05)
         assert role != "training" or devices_of_training(folder) == "CUDA_VISIBLE_DEVICES=1"
         os.kill(process.pid, signal.SIGKILL)
         await process.communicate()
