@@ -61,6 +61,26 @@ def weights_of_one(tiny_checkpoint, tmp_path_factory):
     return load_file(folder / "output" / "model.safetensors")
 
 
+@pytest.fixture(scope="module")
+def weights_of_unbroken(tiny_checkpoint, tmp_path_factory):
+    """Weights of a training that ran in one piece, made once for each settings."""
+    from safetensors.torch import load_file
+
+    known: dict[str, Any] = {}
+
+    def weights_of(settings, tensors):
+        if (key := str(settings)) not in known:
+            root = tmp_path_factory.mktemp("unbroken")
+            datasets = DatasetStore(root)
+            samples = new_samples(datasets, 2 * 60)
+            folder = new_job(root, datasets, tiny_checkpoint, samples, batch_size=2, **settings)
+            subprocess.run([*TRAIN, str(folder)], check=True, capture_output=True)
+            known[key] = load_file(folder / "output" / tensors)
+        return known[key]
+
+    return weights_of
+
+
 def test_an_adapter_answers_alike_merged_and_on_its_base(tiny_checkpoint, datasets, adapted):
     import torch
     from peft import PeftModel
@@ -188,21 +208,17 @@ def test_the_whole_student_moves_and_what_is_saved_loads(tiny_checkpoint, datase
     ids=["whole", "adapter", "sharded", "offloaded"],
 )
 def test_killed_in_the_middle_it_ends_with_the_same_weights(
-    tiny_checkpoint, datasets, tmp_path, settings, tensors
+    tiny_checkpoint, datasets, tmp_path, weights_of_unbroken, settings, tensors
 ):
     """The offloaded training, killed, ends as one that is neither."""
     from safetensors.torch import load_file
 
     samples = new_samples(datasets, 2 * 60)
     is_offloaded = settings.get("execution", Execution()).offload
-    plain = {} if is_offloaded else settings
-    unbroken = new_job(
-        tmp_path, datasets, tiny_checkpoint, samples, "unbroken", batch_size=2, **plain
-    )
+    expected = weights_of_unbroken({} if is_offloaded else settings, tensors)
     killed = new_job(
         tmp_path, datasets, tiny_checkpoint, samples, "killed", batch_size=2, **settings
     )
-    subprocess.run([*TRAIN, str(unbroken)], check=True, capture_output=True)
     process = subprocess.Popen(
         [*TRAIN, str(killed)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -216,8 +232,8 @@ def test_killed_in_the_middle_it_ends_with_the_same_weights(
     assert not alive, "orphans would fight the resumption"
     assert not (killed / "output").exists()
     subprocess.run([*TRAIN, str(killed)], check=True, capture_output=True)
-    one, other = (load_file(folder / "output" / tensors) for folder in (unbroken, killed))
-    assert furthest(one, other) < (1e-4 if is_offloaded else 1e-5)
+    found = load_file(killed / "output" / tensors)
+    assert furthest(found, expected) < (1e-4 if is_offloaded else 1e-5)
 
 
 def test_ranks_end_with_a_launcher_that_is_told_to_stop(tiny_checkpoint, datasets, tmp_path):
