@@ -1,8 +1,8 @@
 """The parts of `make gpu-check`, with tiny models on two cores.
 
-vLLM starts for what it alone does here: next to `LLM.generate`. That services on vLLM annotate,
-train and swap is tested in tests/e2e/test_demo_on_vllm.py and tests/student/test_student_on_vllm.py;
-so those parts of the check run on the engine that starts in a tenth of the time.
+vLLM starts for the row that is measured next to `LLM.generate`. Other parts run on transformers,
+which starts sooner: test_demo_on_vllm.py and test_student_on_vllm.py show that services on vLLM
+annotate, train and swap.
 """
 
 import json
