@@ -16,7 +16,7 @@ from services.rpc.client import StudentClient
 
 
 def usual_budget(where: Where) -> PixelBudget:
-    """The budget of the student's image processor; none if no student is named, or if it is unknown.
+    """The budget of the student's image processor; none if no student is named, or none is known.
 
     The checkpoint is the environment's if the student starts here, else that of the service.
     Raises InvalidInput: the environment is wrong. Raises as a client does.
