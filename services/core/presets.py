@@ -94,8 +94,6 @@ class Preset:
     """Shape of the language model; None if it is not published."""
     tower: Tower | None = None
     """Shape of the vision tower; None if it is not published."""
-    recipe: str = "paper"
-    """Default recipe of `mpa-orch align`."""
     note: str = ""
 
     @property

@@ -10,6 +10,8 @@
              gap alone makes small students forget (docs/decisions/rehearsal.md).
 `filtered`   the gap and every sample that the student already had right: PI leaves out only what
              the teacher contradicts.
+`parity`     the default: the samples of `filtered`, where one of the gap weighs twice as much
+             (docs/decisions/parity.md).
 
 A recipe's name may have parts (arm_parts.py), such as filtered+weight-2+epochs-4.
 """
@@ -128,6 +130,7 @@ class Amendments:
 
 AS_IT_IS = Amendments()
 
+USUAL_RECIPE = "parity"
 RECIPES: dict[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
@@ -143,6 +146,7 @@ RECIPES: dict[str, Recipe] = {
         ),
         Recipe("rehearsal", questions_per_image=2, rehearsal_ratio=1.0),
         Recipe("filtered", questions_per_image=2, rehearsal_ratio=None),
+        Recipe("parity", rehearsal_ratio=None, gap_weight=2.0),
     )
 }
 

@@ -21,7 +21,7 @@ class RunRequest:
     """Folder, glob, file or URL."""
     task: str
     recipe: str = ""
-    """Name of the recipe; "" is the run's own, and for a new run that of the student's preset."""
+    """Name of the recipe; "" is the run's own, and for a new run the usual one."""
     amendments: Amendments = AS_IT_IS
     matcher: str = ""
     """Name of the matcher; "" is the recipe's, else the task's."""

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from services.core.answers import MATCHERS
-from services.core.recipes import RECIPES, find_recipe
+from services.core.recipes import RECIPES, USUAL_RECIPE, find_recipe
 from services.core.tasks import TASKS
 from services.orchestrator.cli.amounts import dollars
 from services.orchestrator.cli.options import checked, flag, one_of
@@ -58,7 +58,7 @@ RecipeName = Annotated[
         "--recipe",
         metavar="RECIPE",
         help=f"Choices of the alignment: {', '.join(RECIPES)}; with parts, filtered+epochs-4. "
-        "Default: the run's own; for a new run that of the student's preset, else paper.",
+        f"Default: the run's own; for a new run {USUAL_RECIPE}.",
         callback=checked(find_recipe),
     ),
 ]

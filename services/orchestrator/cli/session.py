@@ -15,9 +15,10 @@ from rich.console import Console
 
 from services import tracing
 from services.core.errors import InvalidInput, NothingToAlign
-from services.core.recipes import Amendments, Recipe
+from services.core.pixels import UNLIMITED
+from services.core.recipes import USUAL_RECIPE, Amendments, Recipe
 from services.orchestrator.cli.request import RunRequest
-from services.orchestrator.cli.usual import UsualChoices, usual_choices
+from services.orchestrator.cli.usual import usual_budget
 from services.orchestrator.images.opening import require_images
 from services.orchestrator.images.store import settled
 from services.orchestrator.reports import summary as report
@@ -37,22 +38,23 @@ Steps = Callable[[Run, Progress], Coroutine[None, None, Summary]]
 def settings(request: RunRequest) -> Settings:
     """Settings of the run that is requested.
 
-    Unless they are named, recipe and pixel budget are the run's own; a new run takes those of its
-    student, which is asked for them. Raises as a client does.
+    Unless they are named, recipe and pixel budget are the run's own; a new run takes the usual
+    recipe and the budget of its student, which is asked for it. Raises as a client does.
     """
     stored = settings_of(request.folder)
     if stored:
-        usual = UsualChoices(stored.recipe.name, stored.pixel_budget)
-    elif request.recipe and request.max_pixels == 0:
-        usual = UsualChoices()
+        budget = stored.pixel_budget
+    elif request.max_pixels == 0:
+        budget = UNLIMITED
     else:
         require_images(settled(request.images))  # before the student is asked
-        usual = usual_choices(request.where)
-    budget = usual.budget(request.max_pixels)
+        budget = usual_budget(request.where)
+    if request.max_pixels is not None:
+        budget = budget.of_most(request.max_pixels)
     chosen = new_settings(
         request.images,
         request.task,
-        request.recipe or usual.recipe,
+        request.recipe or (stored.recipe.name if stored else USUAL_RECIPE),
         matcher=request.matcher,
         limit=request.limit,
         full_matrix=request.full_matrix,

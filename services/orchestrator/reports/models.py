@@ -108,7 +108,6 @@ def show(preset: Preset, console: Console) -> None:
         "images": _listed(preset.image_processor) or "as the checkpoint states",
         "tokens": f"at most {preset.visual_tokens:,} per image" if preset.visual_tokens else "",
         "training": f"{_listed(trained)} ({preset.hyperparameters_source})" if trained else "",
-        "recipe": preset.recipe if trained else "",
         "memory": _memory(preset),
         "note": preset.note,
     }

@@ -10,7 +10,7 @@ import pytest
 from protos.mpa.v1 import versions_pb2
 from services.core.errors import Unavailable, WrongState
 from services.core.pixels import UNLIMITED, PixelBudget
-from services.core.recipes import AS_IT_IS, Amendments
+from services.core.recipes import AS_IT_IS, RECIPES, Amendments
 from services.engines.choice import ZOO
 from services.orchestrator.cli import session
 from services.orchestrator.cli.request import RunRequest
@@ -52,22 +52,12 @@ def begin(folder, **recipe_of_then):
     ledger.close()
 
 
-@pytest.mark.parametrize(
-    ("preset", "recipe"),
-    [
-        ("bundled", "rehearsal"),
-        ("qwen2vl-2b", "paper"),
-        ("of-a-later-release", "paper"),
-        ("", "paper"),
-    ],
-)
-async def test_the_usual_recipe_is_that_of_the_students_preset_wherever_it_runs(
-    tmp_path, pool, preset, recipe
-):
+@pytest.mark.parametrize("preset", ["bundled", "qwen2vl-2b", "of-a-later-release", ""])
+async def test_the_usual_recipe_is_the_same_for_every_student(tmp_path, pool, preset):
     async with bench(tmp_path / "run", pool) as b:
         b.student.preset = preset
         chosen = await asyncio.to_thread(settings, tmp_path / "new", pool, b.where)
-    assert chosen.recipe.name == recipe
+    assert chosen.recipe == RECIPES["parity"]
 
 
 async def test_named_choices_or_stored_ones_ask_no_student(tmp_path, pool):
@@ -77,13 +67,6 @@ async def test_named_choices_or_stored_ones_ask_no_student(tmp_path, pool):
     assert settings(tmp_path / "run", pool).recipe.name == "authors"
     with pytest.raises(Unavailable):
         await asyncio.to_thread(settings, tmp_path / "new", pool)
-
-
-def test_a_student_that_starts_here_has_the_preset_of_the_environment(tmp_path, pool, monkeypatch):
-    local = Where(is_local=True)
-    assert settings(tmp_path / "new", pool, local).recipe.name == "rehearsal"
-    monkeypatch.setenv("MPA_STUDENT_PRESET", "smolvlm-500m")
-    assert settings(tmp_path / "new", pool, local).recipe.name == "paper"
 
 
 async def test_the_usual_pixel_budget_is_that_of_the_live_version(tmp_path, pool):
@@ -127,13 +110,13 @@ def test_a_resumed_run_keeps_its_pixel_budget_and_an_earlier_release_s_has_none(
         pass
 
 
-async def test_align_takes_the_recipe_of_the_student_at_its_address(tmp_path, pool):
+async def test_align_takes_the_usual_recipe_and_the_loss_that_is_asked_for(tmp_path, pool):
     async with bench(tmp_path / "run", pool) as b:
         code, output, errors = await run(
             "align", pool, "--task", "vqa", "--run", b.folder, *at(b), "--loss", "sample", "-y"
         )
     assert code == 0, errors
-    assert "of the 85% of the images that aren't held out (recipe rehearsal," in output
+    assert "of the 85% of the images that aren't held out (recipe parity," in output
     assert b.student.trainings[0].hyperparameters.loss == "sample"
 
 
