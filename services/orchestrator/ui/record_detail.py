@@ -14,11 +14,10 @@ from services.orchestrator.run.ledger.browsing import Place
 from services.orchestrator.run.ledger.evidence import StoredOpinion, StoredScore
 from services.orchestrator.run.ledger.facets import Order
 from services.orchestrator.run.ledger.opinions import Label
-from services.orchestrator.run.ledger.review_book import reading_reviews
+from services.orchestrator.run.ledger.review_book import may_review, reading_reviews
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.ui.choosing import Wish
 from services.orchestrator.ui.library import OpenedRun
-from services.orchestrator.ui.review_desk import may_review
 from services.orchestrator.ui.run_list import Document
 
 MOST_COMPARED = 50_000
