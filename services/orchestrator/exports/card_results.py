@@ -85,7 +85,7 @@ def guard_table(guards: Sequence[GuardResult], names: Sequence[str]) -> str:
     if not guards:
         return "No guard set was named: nobody has measured what the training cost elsewhere."
     headings = ("guard set", "questions", "before", "after", "gain", "tolerance", "kept")
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (
             cell(name),
             f"{guard.found.questions:,}" + (f" ({guard.skipped:,} skipped)" * bool(guard.skipped)),

@@ -119,12 +119,14 @@ def test_a_template_of_any_text_is_a_literal_of_the_program():
 
 
 def test_the_hub_reads_the_results_and_their_paired_intervals(run):
-    from huggingface_hub import ModelCard
+    from huggingface_hub import ModelCard, ModelCardData
 
     found = run.state.evaluation
     tally = found.held_out.overall
     card = card_of_run(run, version(name=NAME), "better")
     data = ModelCard(card).data
+    assert isinstance(data, ModelCardData)
+    assert data.eval_results is not None
     assert data.model_name == NAME
     accuracy, gain, guard, kept = data.eval_results
     assert (accuracy.dataset_type, accuracy.metric_type) == ("held_out", "accuracy")
