@@ -64,7 +64,8 @@ class _Labels:
     def find(self, of: TaskReview) -> Label:
         """Raises NotFound if the run has no such annotation."""
         if of.image_sha256 not in self._known:
-            rows = self._run.ledger.annotations(of.image_sha256)
+            is_hash = of.image_sha256.isascii()  # half a character can't be asked for
+            rows = self._run.ledger.annotations(of.image_sha256) if is_hash else ()
             self._known[of.image_sha256] = frozenset((row.question, row.answer) for row in rows)
         if (of.question_before, of.answer_before) not in self._known[of.image_sha256]:
             raise NotFound(
@@ -107,4 +108,5 @@ def _seconds(of: TaskReview) -> float:
 
 def _name(of: TaskReview) -> str:
     who = f" by {of.reviewer[:60]!r}" if of.reviewer else ""
-    return f"the review of image {of.image_sha256[:12]}, question {of.number}{who}"
+    image = ascii(of.image_sha256[:12])[1:-1]
+    return f"the review of image {image}, question {of.number}{who}"

@@ -117,10 +117,12 @@ def test_a_file_with_one_wrong_review_is_refused_whole(copied, tasks, wrong, com
     assert not (copied / FILE).exists()
 
 
-def test_a_file_of_another_run_is_refused_whole(copied, tasks):
-    right, other = tasks[0], {**tasks[1], "data": {**tasks[1]["data"], "answer": "another"}}
+@pytest.mark.parametrize(("key", "value"), [("answer", "another"), ("image_sha256", "\ud83d\x1b")])
+def test_a_file_of_another_run_is_refused_whole(copied, tasks, key, value):
+    right, other = tasks[0], {**tasks[1], "data": {**tasks[1]["data"], key: value}}
     told = brought(copied, [reviewed(each, "accept", **by("ann")) for each in (right, other)], 1)
-    assert f"the review of image {other['data']['image_sha256'][:12]}, question" in told
+    image = ascii(other["data"]["image_sha256"][:12])[1:-1]
+    assert f"the review of image {image}, question" in told
     assert "give the run whose export was reviewed" in told
     assert not (copied / FILE).exists()
 

@@ -133,6 +133,8 @@ def test_the_hub_reads_the_results_and_their_paired_intervals(run):
     assert accuracy.task_type == "visual-question-answering"
     assert accuracy.metric_value == pytest.approx(tally.after, abs=1e-4)
     assert gain.metric_value == pytest.approx(tally.after - tally.before, abs=1e-4)
+    assert gain.metric_args is not None
+    assert kept.metric_args is not None
     low, high = gain.metric_args["low"], gain.metric_args["high"]
     assert -1 <= low < gain.metric_value < high <= 1
     counted = paired_difference(tally.fixed, tally.broken, tally.questions)
