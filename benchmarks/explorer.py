@@ -6,19 +6,20 @@ The ledger has 1,000,000 annotations of as many images. `mpa-orch ui` serves it 
 own, which makes its catalogue first (`catalogue_s`, also of the second start: `again_s`). Then each
 view is asked for in turn, with other words, facets and pages each time. The figure is the 95th
 percentile of the slowest view; the row of the memory is the most that the process had while it
-answered.
+answered. Two reviewers have judged every 20th record. `beside_comparison` is the 95th percentile of
+all views while the run is compared with itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,40 +28,12 @@ import httpx
 
 from benchmarks import arguments
 from benchmarks.arguments import Arguments
-from benchmarks.folders import BUILD
+from benchmarks.explored_run import OPENINGS, PLACES, THINGS, ledger_of
 from benchmarks.row import MILLISECONDS, Question, Row, percentile
-from services.core.agreement import Agreement
-from services.core.evaluation import Judgement, compare, should_promote
 from services.core.parity import Cell
-from services.core.provenance import FinishReason, Provenance
 from services.core.questions import question_kind
-from services.core.usage import Usage
-from services.files import written_whole
-from services.orchestrator.run.evaluation import RunEvaluation
-from services.orchestrator.run.ledger import (
-    SCHEMA_VERSION,
-    AnnotationRow,
-    AnswerRow,
-    ImageRow,
-    Ledger,
-)
-from services.orchestrator.run.ledger.opinions import OpinionKind, add_opinion
-from services.orchestrator.run.settings import new_settings
-from services.orchestrator.run.state import Outcome, State, Version
 
 RECORDS = 1_000_000
-AT_ONCE = 10_000
-PROVENANCE = Provenance(FinishReason.STOP, Usage(900, 20, 0, 0.0001))
-TEACHER = "t" * 64
-OPENINGS = (
-    "what color is", "what is the shape of", "how many", "is there", "which side is", "where is",
-    "what number is on", "who holds", "what brand is", "does it show", "why is", "what kind of",
-    "what time is", "how big is", "which animal is near", "what does the label say about",
-)  # fmt: skip
-THINGS = ("cube", "sphere", "sign", "car", "dog", "cup", "street", "table", "person", "tree")
-PLACES = ("left", "right", "top", "bottom", "middle", "corner", "front", "back")
-ANSWERS = ("red", "blue", "two", "yes", "no", "stop", "a wooden chair", "seven", "the left side")
-REJECTED_EVERY, SAMPLED_EVERY, HELD_OUT_EVERY, REFUSED_EVERY = 20, 10, 10, 100
 
 ASKED = 20
 """Times that each view is asked for, times `--runs`."""
@@ -82,79 +55,6 @@ MEMORY = Question(
     unit="MiB",
     at_most=200.0,
 )
-
-
-def ledger_of(count: int) -> Path:
-    """A run's folder, filled once for all measurements with this schema."""
-    folder = BUILD / f"explorer-{SCHEMA_VERSION}-{count}" / "run"
-    if not folder.exists():
-        with written_whole(folder) as target:
-            fill(target, count)
-    return folder
-
-
-def fill(folder: Path, count: int) -> None:
-    """A finished run: a record per image, some of them rejected, sampled, held out and judged."""
-    folder.mkdir(parents=True)
-    ledger = Ledger(folder / "ledger.sqlite")
-    state = State(ledger)
-    state.id = "explorer"
-    state.settings = new_settings("/pool", "vqa", "paper").to_json()
-    state.base, state.candidate = Version("v1"), Version("v2")
-    state.set_teacher(0, TEACHER)
-    judged: list[Judgement] = []
-    try:
-        for first in range(0, count, AT_ONCE):
-            with ledger.at_once():
-                for number in range(first, min(first + AT_ONCE, count)):
-                    _add(ledger, number, judged)
-        comparison = compare(judged)
-        decision = should_promote(comparison)
-        state.evaluation = RunEvaluation(comparison, decision)
-        state.outcome, state.reason = Outcome.NOT_PROMOTED, decision.reason
-        for stage in ("annotate", "identify", "evaluate"):
-            state.add_seconds(stage, count / 50)
-    finally:
-        ledger.close()
-
-
-def _add(ledger: Ledger, number: int, judged: list[Judgement]) -> None:
-    drawn = random.Random(number)
-    sha256 = hashlib.sha256(str(number).encode()).hexdigest()
-    path = f"folder/{number:07}.png"
-    if number % REFUSED_EVERY == 1:
-        ledger.add_image(ImageRow(f"{path}.again", sha256, "duplicate", f"is {path}"))
-    is_held_out = number % HELD_OUT_EVERY == 2
-    ledger.add_image(ImageRow(path, sha256, held_out=is_held_out, step=2))
-    thing, place = drawn.choice(THINGS), drawn.choice(PLACES)
-    question = f"{drawn.choice(OPENINGS)} the {thing} number {number} at the {place} of the image?"
-    reference, student = drawn.choice(ANSWERS), drawn.choice(ANSWERS)
-    reply = f"Question: {question} Answer: {reference}"
-    reason = drawn.choice(("no_question", "duplicate")) if number % REJECTED_EVERY == 0 else ""
-    ledger.add_annotation(
-        AnnotationRow(
-            sha256, 0, 0, reply, question, reference, reason, number, TEACHER, provenance=PROVENANCE
-        )
-    )
-    if reason:
-        return
-    asked = (sha256, question)
-    ledger.add_answer(AnswerRow(*asked, "student", "v1", student, "c" * 16, "identify", PROVENANCE))
-    cell = drawn.choice(tuple(Cell))
-    if cell is not Cell.UNASKED:
-        ledger.add_answer(
-            AnswerRow(*asked, "teacher", TEACHER, reference, "c" * 16, "identify", PROVENANCE)
-        )
-    ledger.add_record(sha256, 0, cell, "exact@1", "exact@1")
-    if number % SAMPLED_EVERY == 3:
-        opinion = Agreement(drawn.randint(0, 4), 4)
-        add_opinion(ledger, (sha256, question, reference), 0, OpinionKind.SAMPLE, opinion)
-    if is_held_out:
-        before, after = drawn.choice((0.0, 1.0)), drawn.choice((0.0, 1.0))
-        kind = question_kind(question)
-        ledger.add_score("held_out", *asked, "before", "v1", kind, before)
-        ledger.add_score("held_out", *asked, "after", "v2", kind, after)
-        judged.append(Judgement(kind, before, after))
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,6 +116,7 @@ def addresses(client: httpx.Client, drawn: random.Random, count: int) -> dict[st
         "rare word": f"{records}?q={number}",
         "no such word": f"{records}?q=zebra{number}&cell={cell}",
         "record": f"{records}/{key}?cell={cell}",
+        "reviews": "/runs/run/reviews",
         "records as JSON": f"{records}.json?cell={cell}&held_out=yes",
     }
 
@@ -239,6 +140,7 @@ def measure_views(given: Arguments) -> list[Row]:
     ):
         again_s = until_catalogued(client)
         taken = ask(client, count, ASKED * given.runs)
+        beside = ask_beside_comparison(client, count)
         memory_mib = explorer.memory_mib()
     rates = {view: percentile(seconds, 95) for view, seconds in taken.items()}
     for view, seconds in taken.items():
@@ -254,6 +156,7 @@ def measure_views(given: Arguments) -> list[Row]:
         **about,
         catalogue_s=round(catalogue_s, 1),
         again_s=round(again_s, 1),
+        beside_comparison=round(percentile(beside, 95), 1),
         **figures,
     )
     return [slowest, MEMORY.counted(memory_mib, 1, **about)]
@@ -269,6 +172,19 @@ def ask(client: httpx.Client, count: int, times: int) -> dict[str, list[float]]:
             client.get(address).raise_for_status()
             if turn:
                 taken.setdefault(view, []).append(MILLISECONDS * (time.perf_counter() - began))
+    return taken
+
+
+def ask_beside_comparison(client: httpx.Client, count: int) -> list[float]:
+    """Milliseconds of all views while a comparison is made."""
+    taken: list[float] = []
+    with ThreadPoolExecutor() as pool:
+        compared = pool.submit(client.get, "/compare?left=run&right=run", timeout=None)
+        while not compared.done():
+            taken += [ms for view in ask(client, count, 1).values() for ms in view]
+        compared.result().raise_for_status()
+    print(f"{'beside a comparison':<22} p50 {percentile(taken, 50):7.1f} ms   "
+          f"p95 {percentile(taken, 95):7.1f} ms")  # fmt: skip
     return taken
 
 

@@ -86,16 +86,13 @@ def require_margin(margin: float, option: str) -> float:
     return margin / 100
 
 
-def compare_pairs(
-    pairs: Sequence[ScorePair], margin: float, *, level: float = 0.95
-) -> NonInferiority:
-    """Compare the models on these questions. `margin`: 0 to 1.
+def paired_gain(pairs: Sequence[ScorePair], *, level: float = 0.95) -> Interval:
+    """The new model's mean score minus the old one's, with its two-sided interval.
 
-    The interval is two-sided. Against one side its error is half as large: 2.5 % at the level of
-    95 %, as is usual for non-inferiority (ICH E9, section 3.3.2). It is the wider one, on each
-    side, of two intervals: of the score interval of paired shares, which holds for few questions,
-    its counts divided by `design_effect`; and of the paired bootstrap over images. Both know that
-    questions of an image belong together; the bootstrap alone is too narrow with few images.
+    It is the wider one, on each side, of two intervals: of the score interval of paired shares,
+    which holds for few questions, its counts divided by `design_effect`; and of the paired
+    bootstrap over images. Both know that questions of an image belong together; the bootstrap
+    alone is too narrow with few images.
     """
     count = len(pairs)
     changes = [pair.new - pair.old for pair in pairs]
@@ -108,9 +105,22 @@ def compare_pairs(
         level=level,
     )
     by_image = _over_images(changes, images, level)
-    found = Interval(
+    return Interval(
         by_score.expected, min(by_score.low, by_image.low), max(by_score.high, by_image.high)
     )
+
+
+def compare_pairs(
+    pairs: Sequence[ScorePair], margin: float, *, level: float = 0.95
+) -> NonInferiority:
+    """Compare the models on these questions. `margin`: 0 to 1.
+
+    The interval is that of `paired_gain`. Against one side its error is half as large: 2.5 % at the
+    level of 95 %, as is usual for non-inferiority (ICH E9, section 3.3.2).
+    """
+    count = len(pairs)
+    found = paired_gain(pairs, level=level)
+    effect = design_effect([pair.new - pair.old for pair in pairs], [pair.image for pair in pairs])
     conclusion = _conclude(found, margin)
 
     def mean(values: Iterable[float]) -> float:

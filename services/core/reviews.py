@@ -53,6 +53,11 @@ _STATES = {
     ReviewVerdict.REJECT: ReviewState.REJECTED,
 }
 
+_SHAPELESS = ("Cc", "Cf", "Cs")
+"""Categories of control characters, of format characters such as zero-width ones, of half pairs."""
+_BLANK = "\u115f\u1160\u2800\u3164\uffa0"
+"""Letters and signs that are drawn as nothing: fillers of Hangul, the empty cell of Braille."""
+
 
 @dataclass(frozen=True, slots=True)
 class Review:
@@ -80,7 +85,7 @@ def checked_review(
 ) -> Review:
     """A review from what a person has written. Raises InvalidInput that names the field."""
     name = unicodedata.normalize("NFC", " ".join(reviewer.split()))
-    if not name or len(name) > MOST_CHARS_OF_A_NAME or not name.isprintable():
+    if len(name) > MOST_CHARS_OF_A_NAME or not name.isprintable() or not can_be_seen(name):
         raise InvalidInput(
             f"the reviewer's name {name[:MOST_CHARS_OF_A_NAME]!r} can't be used: give 1 to "
             f"{MOST_CHARS_OF_A_NAME} characters",
@@ -100,9 +105,25 @@ def checked_review(
             "without control characters",
             field="correction",
         )
+    if not can_be_seen(answer):
+        raise InvalidInput(
+            "the corrected answer consists of characters that can't be seen: write the right "
+            "answer, or reject the question",
+            field="correction",
+        )
     if answer == annotation:
         return Review(name, ReviewVerdict.ACCEPT, at=at)
     return Review(name, ReviewVerdict.CORRECT, answer, at)
+
+
+def can_be_seen(text: str) -> bool:
+    """Whether a character of the text has a shape of its own: spaces and marks have none."""
+    return any(
+        unicodedata.category(each)[0] not in "ZM"
+        and unicodedata.category(each) not in _SHAPELESS
+        and each not in _BLANK
+        for each in text
+    )
 
 
 def _is_control(character: str) -> bool:

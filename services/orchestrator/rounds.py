@@ -55,7 +55,8 @@ def set_rule(run: Run, rule: StoppingRule) -> None:
     state = run.state
     is_laxer = rule.until_gap < state.until_gap
     state.uses_reviews = rule.reviewed
-    is_laxer = is_laxer or has_new_reviews(run.ledger)
+    is_without_reviews = bool(state.review_limit) and not rule.reviewed
+    is_laxer = is_laxer or is_without_reviews or has_new_reviews(run.ledger)
     with run.ledger.at_once():
         state.rounds = rule.rounds
         state.until_gap = rule.until_gap

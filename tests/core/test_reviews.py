@@ -57,9 +57,18 @@ def test_a_correction_to_the_annotation_itself_accepts_it():
         (("ann", "correct", " "), "correction"),
         (("ann", "correct", "re\x00d"), "correction"),
         (("ann", "correct", "x" * 1001), "correction"),
+        (("ann", "correct", "\u200b\u200d\ufeff"), "correction"),
+        (("ann", "correct", "\u202e\u202c"), "correction"),
+        (("ann", "correct", "\u3164 \ufe0f"), "correction"),
+        (("\u3164", "accept"), "reviewer"),
     ],
 )
 def test_a_wrong_field_is_named(review, field):
     with pytest.raises(InvalidInput) as refused:
         checked_review(*review)
     assert refused.value.field == field
+
+
+@pytest.mark.parametrize("answer", ["0", "-", "€", "🙂", "नमस्ते", "re\u200bd", "e\u0301"])
+def test_a_correction_with_anything_to_see_is_one(answer):
+    assert checked_review("ann", "correct", answer).correction == answer

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 from services.core.agreement import kappa
@@ -21,21 +22,24 @@ from services.core.reviews import (
 from services.orchestrator.audit.figures import alpha
 from services.orchestrator.audit.ratings import Ratings
 from services.orchestrator.run.entries import Entry, read_entries
+from services.orchestrator.run.ledger.catalogue import Catalogue
 from services.orchestrator.run.ledger.opinions import Label
-from services.orchestrator.run.ledger.review_book import LabelReviews, count_verdicts
+from services.orchestrator.run.ledger.review_book import LabelReviews, ReviewBook, count_verdicts
 from services.orchestrator.run.ledger.search import Filter, list_questions
 from services.orchestrator.run.matching import UNKNOWN, rules
 from services.orchestrator.run.run import Run
 
 QUESTION = "verdict"
+REVIEWS, REVIEWS_LOOK = "reviews", "reviews_look"
+"""Notes of a catalogue: figures of all reviews as JSON, and the look of their file then."""
 KEPT, LEFT = "kept", "left out"
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewerPair:
-    """Two reviewers: the records that both have judged, and Cohen's kappa.
+    """Two reviewers: the records that both have judged, at least one, and Cohen's kappa.
 
-    `kappa` is None if they have judged none, or all alike.
+    `kappa` is None if they have judged all alike.
     """
 
     one: str
@@ -69,31 +73,91 @@ class ReviewFigures:
     states: Mapping[str, int]
     reviewers: Mapping[str, int]
     pairs: Sequence[ReviewerPair]
-    alpha: float | None
+    alpha: float | None = None
     matchers: Sequence[MatcherAgreement] = ()
 
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
 
-def review_figures(reviews: LabelReviews, *, has_alpha: bool = True) -> ReviewFigures:
-    """Figures without the run. Raises InvalidInput if alpha's library is missing.
+    @classmethod
+    def from_json(cls, text: str) -> ReviewFigures:
+        """The figures without matchers."""
+        known = json.loads(text)
+        pairs = [ReviewerPair(**pair) for pair in known["pairs"]]
+        return cls(known["states"], known["reviewers"], pairs, known["alpha"])
 
-    A skip is no opinion. Two corrections agree if they differ in case alone.
+
+class ReviewTally:
+    """Figures of reviews that come in parts, in the memory of one part.
+
+    All reviews of an annotation are in the same part. A skip is no opinion. Two corrections agree
+    if they differ in case alone.
     """
-    last = [latest(given) for given in reviews.values()]
-    opinions = _opinions(last)
-    states = Counter(
-        str(found.state) for given in reviews.values() if (found := counted(given)) is not None
-    )
+
+    def __init__(self) -> None:
+        self._states: Counter[ReviewState] = Counter()
+        self._reviewers: Counter[str] = Counter()
+        self._pairs: dict[tuple[str, str], Counter[tuple[str, str]]] = defaultdict(Counter)
+
+    def add(self, part: LabelReviews) -> None:
+        for given in part.values():
+            if (found := counted(given)) is not None:
+                self._states[found.state] += 1
+            said = {}
+            for reviewer, review in sorted(latest(given).items()):
+                has_opinion = review.verdict is not ReviewVerdict.SKIP
+                self._reviewers[reviewer] += has_opinion
+                if has_opinion:
+                    said[reviewer] = opinion(review)
+            for one, other in combinations(said, 2):
+                self._pairs[one, other][said[one], said[other]] += 1
+
+    def figures(self) -> ReviewFigures:
+        """Figures without alpha: its library would double the memory of the explorer."""
+        return ReviewFigures(
+            states={
+                str(state): self._states[state] for state in ReviewState if self._states[state]
+            },
+            reviewers=dict(sorted(self._reviewers.items())),
+            pairs=[
+                ReviewerPair(one, other, found.total(), kappa(found))
+                for (one, other), found in sorted(self._pairs.items())
+            ],
+        )
+
+
+def keep_figures(
+    catalogue: Catalogue, reviews: ReviewBook | None, look: str, is_ending: Callable[[], bool]
+) -> bool:
+    """Counts the reviews into a note of the catalogue, if their `look` has changed since.
+
+    Only one shelf is in memory. Returns whether it came to the end, which `is_ending` prevents.
+    """
+    if catalogue.note(REVIEWS) and catalogue.note(REVIEWS_LOOK) == look:
+        return True
+    tally = ReviewTally()
+    if reviews is not None:
+        for shelf in reviews.last_by_shelf():
+            tally.add(reviews.on_shelf(shelf))
+            if is_ending():
+                return False
+    with catalogue.at_once():
+        catalogue.set_note(REVIEWS, tally.figures().to_json())
+        catalogue.set_note(REVIEWS_LOOK, look)
+    return True
+
+
+def review_figures(reviews: LabelReviews) -> ReviewFigures:
+    """Figures without the run. Raises InvalidInput if alpha's library is missing."""
+    tally = ReviewTally()
+    tally.add(reviews)
+    opinions = _opinions([latest(given) for given in reviews.values()])
     ratings = [
         Ratings(reviewer, {item: {QUESTION: said} for item, said in given.items()})
         for reviewer, given in opinions.items()
         if given
     ]
-    return ReviewFigures(
-        states={str(state): states[state] for state in ReviewState if states[state]},
-        reviewers={reviewer: len(given) for reviewer, given in opinions.items()},
-        pairs=[_pair(opinions, one, other) for one, other in combinations(opinions, 2)],
-        alpha=alpha(QUESTION, ratings) if has_alpha else None,
-    )
+    return replace(tally.figures(), alpha=alpha(QUESTION, ratings))
 
 
 def hold_matchers(run: Run, reviews: LabelReviews) -> list[MatcherAgreement]:
@@ -129,12 +193,6 @@ def _opinions(last: Sequence[Mapping[str, Review]]) -> dict[str, dict[str, str]]
             if review.verdict is not ReviewVerdict.SKIP:
                 of_reviewer[str(item)] = opinion(review)
     return dict(sorted(found.items()))
-
-
-def _pair(opinions: Mapping[str, Mapping[str, str]], one: str, other: str) -> ReviewerPair:
-    shared = opinions[one].keys() & opinions[other].keys()
-    pairs = Counter((opinions[one][item], opinions[other][item]) for item in shared)
-    return ReviewerPair(one, other, len(shared), kappa(pairs))
 
 
 def _label(entry: Entry) -> Label:

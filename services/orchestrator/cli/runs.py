@@ -70,6 +70,16 @@ LabelStudioExport = Annotated[
     Path,
     typer.Argument(metavar="EXPORT.json", help="Reviewed tasks, exported by Label Studio as JSON."),
 ]
+ReviewedRun = Annotated[
+    Path | None,
+    typer.Option(
+        "--run", metavar="RUN", help="Folder of the run that was exported; it keeps the reviews."
+    ),
+]
+CorrectionsFile = Annotated[
+    Path | None,
+    typer.Option("--output", metavar="FILE", help="New file, one JSON object for each review."),
+]
 TrackingUri = Annotated[
     str,
     typer.Option(
@@ -166,18 +176,33 @@ def export(
 
 
 @app.command()
-def corrections(reviewed: LabelStudioExport, output: o.Output) -> None:
-    """Read what people corrected in Label Studio; write a line for each reviewed record."""
+def corrections(
+    reviewed: LabelStudioExport, run: ReviewedRun = None, output: CorrectionsFile = None
+) -> None:
+    """Read what people decided in Label Studio: as reviews of a run, as a file, or both.
+
+    A run's reviews are those of `mpa-orch ui`; `--reviewed` trains on them.
+    """
     from collections import Counter
 
+    from services.orchestrator.exports.imported_reviews import import_reviews
     from services.orchestrator.exports.reviewed_tasks import read_corrections, write_corrections
+    from services.orchestrator.reports import reviewing
+    from services.orchestrator.run.run import read_run
 
+    if run is None and output is None:
+        raise typer.BadParameter("give the run that was reviewed with --run, or a file: --output")
     with exit_codes():
         found = read_corrections(reviewed)
-        write_corrections(found, output)
-        counts = Counter(each.verdict for each in found)
-        listed = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(counts.items()))
-        typer.echo(f"{len(found):,} reviews in {output}" + (f": {listed}" if listed else ""))
+        if run is not None:
+            with read_run(run) as opened:
+                imported = import_reviews(opened, found)
+            for line in reviewing.imported(imported, run):
+                typer.echo(line)
+        if output is not None:
+            write_corrections(found, output)
+            counts = Counter(str(each.verdict) for each in found)
+            typer.echo(f"{len(found):,} reviews in {output}{reviewing.listed(counts)}")
 
 
 @app.command()

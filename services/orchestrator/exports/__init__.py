@@ -7,8 +7,9 @@ tables.py    rows as Parquet files; json_list.py: items as a JSON list
 tracking.py  figures of a run in MLflow
 parquet.py, llava.py, sharegpt.py, chat.py, hf.py, webdataset.py, vlmevalkit.py, authors.py,
 fiftyone.py, labelstudio.py
-reviewed_tasks.py  what people corrected in Label Studio
-model_card.py   a version's card (markdown.py: foreign text; card_usage.py: how to ask it)
+reviewed_tasks.py  what people decided in Label Studio; imported_reviews.py: as a run's reviews
+model_card.py   a version's card (card_results.py: gains, guard sets; card_usage.py: how to
+                ask it; markdown.py: foreign text)
 model_folder.py a version's files as a model folder of the hub
 """
 

@@ -15,9 +15,20 @@ from pathlib import PurePosixPath
 from services.core.evaluation import Comparison, Tally
 from services.core.intervals import Interval, format_p, wilson
 from services.core.presets import PRESETS
+from services.orchestrator.exports.card_results import (
+    METHOD,
+    Gains,
+    MeasuredSet,
+    gains_of_counts,
+    guard_table,
+    in_points,
+    model_index,
+    read_gains,
+)
 from services.orchestrator.exports.card_usage import usage
 from services.orchestrator.exports.markdown import block, cell, code, scalar, table
-from services.orchestrator.run.evaluation import Accuracy, RunEvaluation
+from services.orchestrator.run.evaluation import Accuracy, Labelled, RunEvaluation
+from services.orchestrator.run.ledger.scores import HELD_OUT as HELD_OUT_SET
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.summary import Summary, summarise
 from services.rpc.client import StudentVersion
@@ -55,12 +66,24 @@ class CardFacts:
     """Fingerprints."""
     reason: str
     """Reason of the promotion, for people."""
+    held_out: Gains | None = None
+    labelled: Gains | None = None
+    """Gains on the sets of the evaluation; None: from its counts."""
 
 
 def card_of_run(run: Run, version: StudentVersion, reason: str) -> str:
     """The card of the version that `run` has made. It reads the whole ledger."""
     state = run.state
-    facts = CardFacts(summarise(run.ledger), state.evaluation, tuple(state.teachers), reason)
+    found = state.evaluation
+    labelled = found.labelled if found else None
+    facts = CardFacts(
+        summary=summarise(run.ledger),
+        evaluation=found,
+        teachers=tuple(state.teachers),
+        reason=reason,
+        held_out=read_gains(run, HELD_OUT_SET, found.held_out) if found else None,
+        labelled=read_gains(run, labelled.path, labelled.comparison) if labelled else None,
+    )
     return model_card(version, facts)
 
 
@@ -71,7 +94,11 @@ def model_card(version: StudentVersion, facts: CardFacts | None = None) -> str:
     if facts is None:
         parts.append(f"## Results\n\n{UNKNOWN}")
     else:
-        parts += [_data(facts), _recipe(facts), _results(facts), _weaknesses(facts)]
+        parts += [_data(facts), _recipe(facts), _results(facts)]
+        if found := facts.evaluation:
+            names = [_source(guard.path) for guard in found.guards]
+            parts.append(_section("Guard sets", guard_table(found.guards, names)))
+        parts.append(_weaknesses(facts))
     return "\n".join([*parts, usage(version.contract)])
 
 
@@ -86,7 +113,32 @@ def _header(version: StudentVersion, facts: CardFacts | None) -> str:
     lines += ["tags:", "- visual-question-answering", "- distillation"]
     if facts:
         lines.append(f"- {scalar(facts.summary.settings.task)}")
+        lines += model_index(version.name, _measured(facts))
     return "\n".join([*lines, "---\n"])
+
+
+def _measured(facts: CardFacts) -> list[MeasuredSet]:
+    found = facts.evaluation
+    if found is None:
+        return []
+    gains = _held_out_gains(facts, found).overall
+    sets = [MeasuredSet("held_out", HELD_OUT, found.held_out.overall.after, gains)]
+    if labelled := found.labelled:
+        gains = _labelled_gains(facts, labelled).overall
+        after = labelled.comparison.overall.after
+        sets.append(MeasuredSet("labelled", _source(labelled.path), after, gains))
+    for guard in found.guards:
+        name, measured = _source(guard.path), guard.found
+        sets.append(MeasuredSet("guard", name, measured.new, measured.difference))
+    return sets
+
+
+def _held_out_gains(facts: CardFacts, found: RunEvaluation) -> Gains:
+    return facts.held_out or gains_of_counts(found.held_out)
+
+
+def _labelled_gains(facts: CardFacts, labelled: Labelled) -> Gains:
+    return facts.labelled or gains_of_counts(labelled.comparison)
 
 
 def _licence(licence: str) -> list[str]:
@@ -162,27 +214,33 @@ def _results(facts: CardFacts) -> str:
     found = facts.evaluation
     if found is None:
         return _section("Results", UNKNOWN)
-    rows = [_result(HELD_OUT, found.held_out)]
+    rows = [_result(HELD_OUT, found.held_out, _held_out_gains(facts, found))]
     teacher = ""
     if found.labelled is not None:
         labelled = found.labelled
-        rows.insert(0, _result(cell(_source(labelled.path)), labelled.comparison))
+        gains = _labelled_gains(facts, labelled)
+        rows.insert(0, _result(cell(_source(labelled.path)), labelled.comparison, gains))
         count = labelled.comparison.overall.questions
         teacher = f"\n\nThe teacher: {_share(labelled.teacher.accuracy, count)} on the first set."
-    headings = ("measured on", "questions", "before", "after", "fixed", "broken", "McNemar p")
+    headings = (
+        "measured on", "questions", "before", "after", "gain", "fixed", "broken", "McNemar p"
+    )  # fmt: skip
     note = (
-        "\n\nShares of right answers with intervals of 95 % (Wilson). Before is the parent version."
+        "\n\nShares of right answers with intervals of 95 % (Wilson). Before: the parent version. "
+        + METHOD.rstrip()
     )
     return _section("Results", table(headings, rows) + note + teacher)
 
 
-def _result(name: str, comparison: Comparison) -> tuple[str, ...]:
-    return (name, *_tally(comparison.overall), cell(format_p(comparison.mcnemar_p)))
+def _result(name: str, comparison: Comparison, gains: Gains) -> tuple[str, ...]:
+    figures = _tally(comparison.overall, gains.overall)
+    return (name, *figures, cell(format_p(comparison.mcnemar_p)))
 
 
-def _tally(tally: Tally) -> tuple[str, ...]:
+def _tally(tally: Tally, gain: Interval) -> tuple[str, ...]:
     shares = (_share(tally.before, tally.questions), _share(tally.after, tally.questions))
-    return (f"{tally.questions:,}", *shares, f"{tally.fixed:,}", f"{tally.broken:,}")
+    changed = (f"{tally.fixed:,}", f"{tally.broken:,}")
+    return (f"{tally.questions:,}", *shares, in_points(gain), *changed)
 
 
 def _share(accuracy: float, questions: int) -> str:
@@ -200,26 +258,29 @@ def _weaknesses(facts: CardFacts) -> str:
         return _section("Known weaknesses", UNKNOWN)
     labelled = found.labelled
     kinds = labelled.comparison.kinds if labelled else found.held_out.kinds
+    gains = _labelled_gains(facts, labelled) if labelled else _held_out_gains(facts, found)
     teacher = labelled.teacher if labelled else None
     weakest = sorted(kinds.items(), key=lambda each: (each[1].after, -each[1].questions, each[0]))
-    rows = [_weakness(kind, tally, teacher) for kind, tally in weakest[:_WEAKEST]]
+    rows = [
+        _weakness(kind, tally, gains.kinds[kind], teacher) for kind, tally in weakest[:_WEAKEST]
+    ]
     if not rows:
         return _section("Known weaknesses", "Kinds of questions were not told apart.")
     worse = [kind for kind, tally in kinds.items() if tally.broken > tally.fixed]
     lost = ", ".join(map(code, worse[:_WEAKEST])) or "none"
-    headings = ("kind", "questions", "before", "after", "fixed", "broken", "teacher")
+    headings = ("kind", "questions", "before", "after", "gain", "fixed", "broken", "teacher")
     begin = "Kinds of questions with the fewest right answers:\n\n"
     end = f"\n\nKinds that lost more answers than they won: {lost}. "
     return _section(
         "Known weaknesses",
         begin + table(headings, rows) + end + "Questions of other kinds were not measured, nor was "
-        "ability outside the task: training on one task can cost others.",
+        "ability outside the task, but for guard sets: training on one task can cost others.",
     )
 
 
-def _weakness(kind: str, tally: Tally, teacher: Accuracy | None) -> tuple[str, ...]:
+def _weakness(kind: str, tally: Tally, gain: Interval, teacher: Accuracy | None) -> tuple[str, ...]:
     reached = teacher.kinds.get(kind) if teacher else None
-    return (cell(kind), *_tally(tally), "" if reached is None else f"{reached:.1%}")
+    return (cell(kind), *_tally(tally, gain), "" if reached is None else f"{reached:.1%}")
 
 
 def _section(title: str, text: str) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 from rich.console import Console
 
 from services.orchestrator.audit.review_figures import ReviewFigures
+from services.orchestrator.exports.imported_reviews import ImportedReviews
 from services.orchestrator.reports.listing import print_rows, say
 
 
@@ -44,6 +47,24 @@ def show(found: ReviewFigures, console: Console, *, as_json: bool) -> None:
     ]
     caption = "matchers against people; the first one is the run's"
     print_rows(headings, matchers, console, numbers=headings[1:], caption=caption)
+
+
+def listed(counts: Mapping[str, int]) -> str:
+    """Numbers of reviews by verdict, with a colon before them; "" if there are none."""
+    found = ", ".join(f"{count:,} {verdict}" for verdict, count in sorted(counts.items()))
+    return f": {found}" if found else ""
+
+
+def imported(found: ImportedReviews, run: Path) -> Iterator[str]:
+    """Lines about reviews that another program has brought."""
+    yield f"{sum(found.added.values()):,} reviews added to {run}{listed(found.added)}"
+    if found.known:
+        yield f"{found.known:,} not added: they, or later ones of their reviewer, are there"
+    if found.other_questions:
+        yield (
+            f"{found.other_questions:,} with a changed question count as rejected: a run keeps its "
+            "questions (--output writes the changed ones)"
+        )
 
 
 def _figure(kappa: float | None) -> str:

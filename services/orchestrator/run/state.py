@@ -128,7 +128,7 @@ class State:
     )
     """Number of samples; None before they are chosen."""
     review_limit = number("reviews.limit", of_a_round=True)
-    """Number of the last review that the round uses, once its training is confirmed; 0: none."""
+    """Number of the last review that the round uses, by its last choice of samples; 0: none."""
     training_confirmed = flag("training.confirmed")
     training_begun = flag("training.begun")
     losses: StateKey[tuple[LossPoint, ...]] = StateKey(

@@ -15,14 +15,16 @@ from services.core.parity import STUDENT_RIGHT, Cell, cell
 from services.core.reviews import LEFT_OUT, Counted, ReviewState
 from services.orchestrator.run.ledger import Record
 from services.orchestrator.run.ledger.opinions import Label
-from services.orchestrator.run.ledger.review_book import ALL, count_verdicts, reading_reviews
+from services.orchestrator.run.ledger.review_book import count_verdicts, reading_reviews
 from services.orchestrator.run.run import Run
 
 
 def settle_reviews(run: Run) -> None:
-    """Stores how many reviews the round uses, until its training is confirmed.
+    """Stores how many reviews the round uses, unless its training is confirmed.
 
-    Later reviews are for a later round: an interrupted training is repeated on the same labels.
+    Call it before samples are chosen: every label of the round is by these reviews, until it is
+    called again. Later ones are for a later round. So a confirmed training, however often it is
+    interrupted, is on the samples that were confirmed.
     """
     state = run.state
     if state.training_confirmed:
@@ -42,10 +44,7 @@ def corrected_records(run: Run) -> list[Record]:
 
 
 def _verdicts(run: Run) -> Mapping[Label, Counted]:
-    state = run.state
-    limit = state.review_limit
-    if not state.training_confirmed:
-        limit = ALL if state.uses_reviews else 0
+    limit = run.state.review_limit
     if not limit:
         return {}
     with reading_reviews(run.folder) as book:

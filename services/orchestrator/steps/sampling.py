@@ -23,6 +23,7 @@ from services.orchestrator.run.ledger.opinions import Label, OpinionKind, add_op
 from services.orchestrator.run.matching import NO_ANSWER
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
+from services.orchestrator.steps.corrections import settle_reviews
 from services.orchestrator.steps.parity_set import ParitySample, chosen
 from services.rpc.client import Picture, Teacher
 from services.together import together
@@ -40,6 +41,7 @@ async def take_samples(run: Run, teacher: Teacher, progress: Progress) -> None:
     recipe = run.settings.recipe
     if not recipe.samples:
         return
+    settle_reviews(run)
     with run.timed("sample"):
         for ratio, max_share in ((0.0, 1.0), (recipe.rehearsal_ratio, recipe.max_share_per_kind)):
             while True:

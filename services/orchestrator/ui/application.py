@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -24,6 +24,7 @@ from services.core.errors import MpaError
 from services.core.reviews import checked_review
 from services.orchestrator.ui import rendering
 from services.orchestrator.ui.choosing import read_wish, record_link, run_link
+from services.orchestrator.ui.event_streams import EventStreams
 from services.orchestrator.ui.forms import own_address, read_form, remember, reviewer_of, see
 from services.orchestrator.ui.guard import Guard
 from services.orchestrator.ui.library import Library
@@ -108,6 +109,7 @@ class Views:
         self._is_leaving = is_leaving
         self._lines = RunLines()
         self._contrasts = Contrasts()
+        self._streams = EventStreams()
 
     def runs(self, request: Request) -> Response:
         lines = tuple(map(self._lines.line, self._library.folders()))
@@ -134,11 +136,7 @@ class Views:
     def live_events(self, request: Request) -> Response:
         read = partial(self._live_run, request.path_params["run"])
         self._library.folder(request.path_params["run"])
-        return StreamingResponse(
-            events(read, self._is_leaving),
-            media_type="text/event-stream",
-            headers=rendering.NOT_KEPT,
-        )
+        return self._streams.response(events(read, self._is_leaving))
 
     def _live_run(self, name: str) -> LiveRun:
         with self._library.open(name) as opened:

@@ -12,13 +12,11 @@ from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import AnswerRow, browsing, evidence
 from services.orchestrator.run.ledger.browsing import Place
 from services.orchestrator.run.ledger.evidence import StoredOpinion, StoredScore
-from services.orchestrator.run.ledger.facets import Order
 from services.orchestrator.run.ledger.opinions import Label
-from services.orchestrator.run.ledger.review_book import reading_reviews
+from services.orchestrator.run.ledger.review_book import may_review, reading_reviews
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.ui.choosing import Wish
 from services.orchestrator.ui.library import OpenedRun
-from services.orchestrator.ui.review_desk import may_review
 from services.orchestrator.ui.run_list import Document
 
 MOST_COMPARED = 50_000
@@ -135,10 +133,7 @@ def _matches(answer: str, annotation: str) -> dict[str, bool] | None:
 
 
 def _neighbours(opened: OpenedRun, wish: Wish, own_id: int) -> tuple[Place | None, Place | None]:
-    """The entries before and after in the list; by agreement, they are not looked for."""
-    if not own_id or wish.order is Order.AGREEMENT:
+    """The entries before and after in the list."""
+    if not own_id:
         return None, None
-    back = Order.READ if wish.order is Order.NEWEST else Order.NEWEST
-    before = browsing.page(opened.catalogue, wish.choice, back, str(own_id), 1)
-    after = browsing.page(opened.catalogue, wish.choice, wish.order, str(own_id), 1)
-    return before[0] if before else None, after[0] if after else None
+    return browsing.neighbours(opened.catalogue, wish.choice, wish.order, own_id)

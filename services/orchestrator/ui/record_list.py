@@ -11,11 +11,14 @@ from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import browsing
 from services.orchestrator.run.ledger.browsing import Place
 from services.orchestrator.run.ledger.facets import NEVER_SAMPLED, EntryChoice, Facet, Order
-from services.orchestrator.run.ledger.review_book import count_verdicts, reading_reviews
+from services.orchestrator.run.ledger.review_book import (
+    count_verdicts,
+    may_review,
+    reading_reviews,
+)
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.ui.choosing import Wish
 from services.orchestrator.ui.library import OpenedRun
-from services.orchestrator.ui.review_desk import may_review
 from services.orchestrator.ui.run_list import Document
 from services.orchestrator.ui.upkeep import Renewed
 

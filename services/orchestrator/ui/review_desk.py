@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import os
-import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from services.core.errors import Conflict, InvalidInput, WrongState
+from services.core.errors import Conflict, InvalidInput
 from services.core.reviews import Review, ReviewVerdict, checked_review
 from services.orchestrator.run.entries import AnnotationName
 from services.orchestrator.run.ledger import AnnotationRow, Ledger, browsing
 from services.orchestrator.run.ledger.browsing import Place
 from services.orchestrator.run.ledger.facets import EntryChoice, Order
 from services.orchestrator.run.ledger.opinions import Label
-from services.orchestrator.run.ledger.review_book import FILE, ReviewBook, reading_reviews
+from services.orchestrator.run.ledger.review_book import reading_reviews, writing_reviews
 from services.orchestrator.ui.library import OpenedRun
 
 MOST_AT_ONCE = 10_000
 """Most records that are reviewed at once."""
 READ_AT_ONCE = 500
-
-_making = threading.Lock()
-"""SQLite does not wait for another who makes the same file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +30,6 @@ class BulkReview:
     confirmed: str
 
 
-def may_review(folder: Path) -> bool:
-    """Whether reviews of the run can be written: never through a link to another file."""
-    path = folder / FILE
-    if path.is_symlink():
-        return False
-    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
-
-
 def review_record(
     opened: OpenedRun, row: AnnotationRow, reviewer: str, verdict: str, correction: str
 ) -> Review:
@@ -52,7 +37,7 @@ def review_record(
     if not row.question:
         raise InvalidInput("a reply without a question can't be reviewed", field="verdict")
     review = checked_review(reviewer, verdict, correction, row.answer, time.time())
-    with _writing(opened.run.folder) as book:
+    with writing_reviews(opened.run.folder) as book:
         book.add(opened.run.ledger.shelf(row.image_sha256), _label(row), review)
     return review
 
@@ -81,23 +66,10 @@ def review_choice(opened: OpenedRun, choice: EntryChoice, bulk: BulkReview) -> i
         reviewed = known.reviewed_by(review.reviewer) if known else set()
     labels = dict.fromkeys(_labels(ledger, _places(opened, choice)))
     due = [label for label in labels if label not in reviewed]
-    with _writing(opened.run.folder) as book, book.at_once():
+    with writing_reviews(opened.run.folder) as book, book.at_once():
         for label in due:
             book.add(ledger.shelf(label[0]), label, review)
     return len(due)
-
-
-@contextmanager
-def _writing(folder: Path) -> Iterator[ReviewBook]:
-    if not may_review(folder):
-        raise WrongState(
-            f"{folder} can't be written, so reviews can't be kept: copy the run to a folder "
-            "that can be written"
-        )
-    with _making:
-        opened = ReviewBook(folder / FILE)
-    with closing(opened) as book:
-        yield book
 
 
 def _places(opened: OpenedRun, choice: EntryChoice) -> list[Place]:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 
 from starlette.datastructures import QueryParams
 
-from services.core.errors import InvalidInput
+from services.core.errors import InvalidInput, Overloaded
 from services.core.parity import Cell
 from services.orchestrator.run.comparison import Pair, RoundOfRun, cell_of, differing, pairs
 from services.orchestrator.run.expenses import Expenses
@@ -25,6 +25,10 @@ MOST_CHANGED = 1_000
 """Records that differ which are shown, the first by the hash of their image."""
 PAGE = 25
 COMPARISONS_KEPT = 4
+RETRY_S = 10.0
+"""Advice to those who ask while a comparison is being made."""
+
+_ContrastKey = tuple[Look, int, Look, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,14 +171,21 @@ def _number(given: QueryParams, name: str, otherwise: int) -> int:
 
 
 class Contrasts:
-    """Comparisons of records, which read both ledgers: the last few are kept."""
+    """Comparisons of records, which read both ledgers: one at a time, and the last few are kept.
+
+    The one under way has a thread of the views, and nobody waits for it in another.
+    """
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Look, int, Look, int], Contrast] = OrderedDict()
+        self._kept: OrderedDict[_ContrastKey, Contrast] = OrderedDict()
         self._lock = threading.Lock()
+        """Never held while a ledger is read."""
+        self._at_work = threading.Lock()
 
     def read(self, left: OpenedRun, right: OpenedRun, sides: ComparedSides) -> SideBySide:
-        """Raises InvalidInput for a round that a run doesn't have."""
+        """Raises InvalidInput for a round that a run doesn't have, Overloaded while another one is
+        being made.
+        """
         one = _round(left, sides.left_round, "left_round")
         other = _round(right, sides.right_round, "right_round")
         contrast = self._contrast(one, other)
@@ -189,13 +200,26 @@ class Contrasts:
     def _contrast(self, one: RoundOfRun, other: RoundOfRun) -> Contrast:
         looks = (look_at(one.run.folder), look_at(other.run.folder))
         key = (looks[0], one.round, looks[1], other.round)
-        with self._lock:  # held while it is read: a second request for the same one waits for it
-            if key not in self._kept:
-                self._kept[key] = _compare(one, other)
-            self._kept.move_to_end(key)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        if not self._at_work.acquire(blocking=False):
+            raise Overloaded(
+                "a comparison is being made, which reads both runs whole: load this page again in "
+                f"{RETRY_S:.0f} seconds",
+                retry_after_s=RETRY_S,
+                limit="comparisons",
+            )
+        try:
+            found = _compare(one, other)
+        finally:
+            self._at_work.release()
+        with self._lock:
+            self._kept[key] = found
             while len(self._kept) > COMPARISONS_KEPT:
                 self._kept.popitem(last=False)
-            return self._kept[key]
+        return found
 
 
 def _compare(one: RoundOfRun, other: RoundOfRun) -> Contrast:

@@ -10,13 +10,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 
 from services.core.errors import MpaError, described
+from services.orchestrator.audit.review_figures import REVIEWS, keep_figures
 from services.orchestrator.endpoints.cache import cache_folder
 from services.orchestrator.run.expenses import count_expenses
 from services.orchestrator.run.ledger.catalogue import Catalogue
@@ -36,11 +37,12 @@ REST = 30
 """Seconds until the next renewal for each second of computing: a run at work loses little."""
 LONGEST_REST_S = 60.0
 EXPENSES, LOOK, LEDGER = "expenses", "look", "ledger"
-"""Notes of a catalogue: the run's expenses as JSON; the look of the ledger that it is made of, and
+"""Notes of a catalogue: the run's expenses as JSON; the look of the files that it is made of, and
 the ledger's `_identity`."""
 
 UNFINISHED = "the explorer's thread has ended: start the explorer again"
-LOOKED_AT = ("ledger.sqlite", "ledger.sqlite-wal", REVIEWS_FILE, f"{REVIEWS_FILE}-wal")
+OF_REVIEWS = (REVIEWS_FILE, f"{REVIEWS_FILE}-wal")
+LOOKED_AT = ("ledger.sqlite", "ledger.sqlite-wal", *OF_REVIEWS)
 
 Look = tuple[int, ...]
 """Times and sizes of a ledger's files."""
@@ -100,6 +102,9 @@ class Upkeep:
         self._is_closing = True
         self._due.put(None)
         self._thread.join(LONGEST_END_S)
+        for folder in list(self._kept):
+            with suppress(MpaError, OSError):
+                _put_away(folder)
 
     def renew(self, folder: Path) -> Renewed:
         """Begins a renewal if the ledger has changed, and waits a moment for its end.
@@ -199,7 +204,7 @@ def _renew(
         closing(_usable(run)) as catalogue,
         reading_reviews(folder) as reviews,
     ):
-        if catalogue.note(LOOK) == str(look):
+        if catalogue.note(LOOK) == str(look) and catalogue.note(REVIEWS):
             tell(1, 1)
             return
         catalogue.set_note(LEDGER, _identity(run))
@@ -210,7 +215,17 @@ def _renew(
             if is_ending():
                 return
         catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
+        if not keep_figures(catalogue, reviews, str(look_at(folder, OF_REVIEWS)), is_ending):
+            return
         catalogue.set_note(LOOK, str(look))
+
+
+def _put_away(folder: Path) -> None:
+    """Brings SQLite's log into the catalogue: a reader who is the last to close it leaves it."""
+    with read_run(folder) as run:
+        path = catalogue_file(run)
+        if path.with_name(f"{path.name}-wal").exists():
+            Catalogue(path).close()
 
 
 def catalogue_file(run: Run) -> Path:
@@ -253,13 +268,13 @@ def _identity(run: Run) -> str:
     return f"{run.id} {(run.folder / 'ledger.sqlite').stat().st_ino}"
 
 
-def look_at(folder: Path) -> Look:
-    """A look that differs after every commit to the ledger or to the reviews.
+def look_at(folder: Path, names: Sequence[str] = LOOKED_AT) -> Look:
+    """A look that differs after every commit to the files, by default the ledger and the reviews.
 
     An empty log says nothing: readers make it.
     """
     found: list[int] = []
-    for name in LOOKED_AT:
+    for name in names:
         with suppress(OSError):
             stat = (folder / name).stat()
             if stat.st_size:

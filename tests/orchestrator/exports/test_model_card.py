@@ -7,6 +7,7 @@ import pytest
 
 from services.core.contract import Contract
 from services.core.evaluation import Comparison, Tally
+from services.core.intervals import paired_difference
 from services.core.parity import Cell
 from services.orchestrator.exports.model_card import CardFacts, card_of_run, model_card
 from services.orchestrator.run.evaluation import Accuracy, Labelled
@@ -24,9 +25,9 @@ def run(tmp_path_factory):
         yield opened
 
 
-def version(**fields):
+def version(name="v2", **fields):
     known = {"model": "Qwen/Qwen2-VL-2B-Instruct@abc", "parent": "v1", "created_at": "2026-01-01"}
-    return StudentVersion("v2", True, "ab" * 32, Contract(), **{**known, **fields})
+    return StudentVersion(name, True, "ab" * 32, Contract(), **{**known, **fields})
 
 
 def header(card):
@@ -115,3 +116,47 @@ def test_a_template_of_any_text_is_a_literal_of_the_program():
     exec(line, found)
     assert found["TEMPLATE"] == template
     compile(program, "card", "exec")
+
+
+def test_the_hub_reads_the_results_and_their_paired_intervals(run):
+    from huggingface_hub import ModelCard, ModelCardData
+
+    found = run.state.evaluation
+    tally = found.held_out.overall
+    card = card_of_run(run, version(name=NAME), "better")
+    data = ModelCard(card).data
+    assert isinstance(data, ModelCardData)
+    assert data.eval_results is not None
+    assert data.model_name == NAME
+    accuracy, gain, guard, kept = data.eval_results
+    assert (accuracy.dataset_type, accuracy.metric_type) == ("held_out", "accuracy")
+    assert accuracy.task_type == "visual-question-answering"
+    assert accuracy.metric_value == pytest.approx(tally.after, abs=1e-4)
+    assert gain.metric_value == pytest.approx(tally.after - tally.before, abs=1e-4)
+    assert gain.metric_args is not None
+    assert kept.metric_args is not None
+    low, high = gain.metric_args["low"], gain.metric_args["high"]
+    assert -1 <= low < gain.metric_value < high <= 1
+    counted = paired_difference(tally.fixed, tally.broken, tally.questions)
+    assert high - low > counted.high - counted.low - 1e-4, "questions of an image belong together"
+    assert f"{100 * low:+.1f} to {100 * high:+.1f}" in row(card, "held-out records.*?")
+    assert (guard.dataset_type, guard.dataset_name) == ("guard", "<other>.jsonl")
+    assert guard.metric_value == 1.0
+    assert kept.metric_args["low"] == pytest.approx(found.guards[0].found.difference.low, abs=1e-4)
+    ModelCard(model_card(version()))
+
+
+def test_guard_sets_and_weak_kinds_have_paired_intervals(run):
+    card = card_of_run(run, version(), "better")
+    guards = card.partition("## Guard sets")[2].partition("## Known weaknesses")[0]
+    assert row(guards, "`<other>.jsonl`") == (
+        "100 (1 skipped) | 100.0% | 100.0% | +0.0 (-3.7 to +3.7) | 5 | yes"
+    )
+    weak = card.partition("## Known weaknesses")[2].partition("## Use")[0]
+    lines = [line for line in weak.splitlines() if line.startswith("| `")]
+    assert lines
+    assert all(
+        re.search(r"\| [+-]\d+\.\d \([+-]\d+\.\d to [+-]\d+\.\d\) \|", line) for line in lines
+    )
+    no_guards = CardFacts(_summary(run), replace(run.state.evaluation, guards=()), (), "")
+    assert "No guard set was named" in model_card(version(), no_guards)

@@ -16,7 +16,7 @@ from services.orchestrator import alignment
 from services.orchestrator.cli import commands
 from services.orchestrator.endpoints import connect
 from services.orchestrator.exports.samples import PARITY_SET_ALONE, ExportedSamples
-from services.orchestrator.rounds import StoppingRule
+from services.orchestrator.rounds import StoppingRule, set_rule
 from services.orchestrator.run.ledger.review_book import FILE, ReviewBook
 from services.orchestrator.run.run import open_run, read_run
 from services.orchestrator.run.state import Outcome
@@ -85,6 +85,7 @@ def test_a_correction_that_the_student_gave_is_known(identified):
         given = run.ledger.answer(record.image_sha256, record.question, "student", "v1")
         review(identified, record, "correct", given.answer)
         run.state.uses_reviews = True
+        settle_reviews(run)
         (found,) = [r for r in corrected_records(run) if r.reviewed]
     assert (found.cell, found.answer, found.reviewed) == (Cell.KNOWN, given.answer, "corrected")
 
@@ -103,6 +104,38 @@ def test_a_confirmed_training_keeps_its_reviews(identified):
     assert (second.image_sha256, second.question) in found
 
 
+def test_a_review_that_comes_after_the_choice_changes_no_sample_of_it(identified):
+    """It comes before the confirmation; the command is killed after it, and repeated."""
+    with open_run(identified) as run:
+        gap = [r for r in run.ledger.records() if r.cell is Cell.GAP and not r.held_out]
+        first, second = gap[:2]
+        run.state.uses_reviews = True
+        review(identified, first, "correct", "first")
+        chosen_before = alignment.choose(run)
+        review(identified, second, "correct", "second")
+        assert chosen(run, None, 1.0) == chosen(run, None, 1.0)
+        run.state.training_confirmed = True
+        assert alignment.choose(run) == chosen_before
+        assert "second" not in {one.sample.answer for one in chosen_before}
+    with open_run(identified) as run:
+        run.state.training_confirmed = False
+        assert "second" in {one.sample.answer for one in alignment.choose(run)}
+
+
+def test_a_run_that_reviews_left_nothing_to_align_goes_on_without_them(identified):
+    with open_run(identified) as run:
+        for record in list(run.ledger.records()):
+            review(identified, record, "reject")
+        set_rule(run, StoppingRule(1, reviewed=True))
+        with pytest.raises(NothingToAlign):
+            alignment.choose(run)
+        set_rule(run, StoppingRule(1, reviewed=True))
+        assert run.state.outcome is Outcome.NOTHING_TO_ALIGN
+        set_rule(run, StoppingRule(1))
+        assert run.state.outcome is None
+        assert alignment.choose(run)
+
+
 def test_the_candidate_is_judged_by_reviewed_labels(identified):
     with open_run(identified) as run:
         noise, known = (one_of(run, *cells, held_out=True) for cells in (NOISE, {Cell.KNOWN}))
@@ -110,6 +143,7 @@ def test_the_candidate_is_judged_by_reviewed_labels(identified):
         review(identified, known, "reject")
         before = {(c.image_sha256, c.question): c.references for c in held_out_cases(run)}
         run.state.uses_reviews = True
+        settle_reviews(run)
         after = {(c.image_sha256, c.question): c.references for c in held_out_cases(run)}
     assert before.keys() - after.keys() == {(known.image_sha256, known.question)}
     assert after[noise.image_sha256, noise.question] == ("so it is",)

@@ -1,5 +1,6 @@
 """The page of a record: every answer, each matcher's verdict, samples, scores, neighbours."""
 
+import re
 from contextlib import closing
 from html.parser import HTMLParser
 
@@ -79,6 +80,22 @@ def test_neighbours_are_those_of_the_list_it_was_opened_from(client):
     assert f'rel="next" href="/runs/a/records/{name(listed[2])}?cell=gap"' in page
     backwards = client.get(f"/runs/a/records/{name(listed[1])}?cell=gap&order=newest").text
     assert f'rel="next" href="/runs/a/records/{name(listed[0])}' in backwards
+
+
+def test_neighbours_by_agreement_are_those_of_the_list_in_both_directions(client):
+    address = "/runs/a/records{}order=agreement"
+    listed = [name(one) for one in client.get(address.format(".json?")).json()["records"]]
+    assert len(listed) > 10
+    for towards, wanted in (("next", listed), ("prev", listed[::-1])):
+        followed = [wanted[0]]
+        while len(followed) < len(wanted):
+            page = client.get(address.format(f"/{followed[-1]}?")).text
+            found = re.search(rf'rel="{towards}" href="/runs/a/records/([0-9a-f-]+)\?', page)
+            assert found, followed
+            followed.append(found[1])
+        assert followed == wanted
+    first = client.get(address.format(f"/{listed[0]}?")).text
+    assert 'rel="prev"' not in first
 
 
 def test_a_refused_image_has_a_page(client):

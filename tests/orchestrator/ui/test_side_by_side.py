@@ -2,12 +2,20 @@
 
 import re
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
+from services.core.errors import Overloaded
 from services.core.parity import Cell
 from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.run import read_run
+from services.orchestrator.ui.library import OpenedRun
+from services.orchestrator.ui.side_by_side import ComparedSides, Contrasts
+from services.orchestrator.ui.upkeep import open_catalogue, renew_now
 from tests.orchestrator.ui.exhibits import make_run, serving
 from tests.orchestrator.ui.test_application import HOSTILE
 
@@ -121,3 +129,36 @@ def test_a_wrong_address_is_explained(client, query, status, said):
         answer = client.get(f"/compare{suffix}?{query}")
         assert answer.status_code == status
         assert said in answer.text
+
+
+def test_a_second_comparison_is_refused_while_one_is_made(tmp_path):
+    """The first one is as long as the test wants."""
+    contrasts = Contrasts()
+    folder = make_run(tmp_path / "c", tmp_path / "pool", images=4)
+    renewed = renew_now(folder, lambda *_: None)
+    began, may_end = threading.Event(), threading.Event()
+
+    class SlowLedger(Ledger):
+        def read(self, statement, *values):
+            if "records" in statement and not began.is_set():
+                began.set()
+                assert may_end.wait(30)
+            return super().read(statement, *values)
+
+    def compared_with(kind, sides):
+        with (
+            closing(kind(folder / "ledger.sqlite", read_only=True)) as ledger,
+            read_run(folder) as run,
+            closing(open_catalogue(run)) as catalogue,
+        ):
+            opened = OpenedRun("c", replace(run, ledger=ledger), catalogue, renewed)
+            return contrasts.read(opened, opened, sides)
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(compared_with, SlowLedger, ComparedSides("c", "c"))
+        assert began.wait(30)
+        with pytest.raises(Overloaded, match="load this page again"):
+            compared_with(Ledger, ComparedSides("c", "c"))
+        may_end.set()
+        assert first.result().contrast.differing == 0
+    assert compared_with(Ledger, ComparedSides("c", "c")).contrast is first.result().contrast

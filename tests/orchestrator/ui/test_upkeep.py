@@ -203,3 +203,19 @@ def test_the_writer_of_the_ledger_never_waits(tmp_path):
             assert client.get("/runs/a/records").status_code == 200
         ledger.write("PRAGMA wal_checkpoint(TRUNCATE)")
         assert client.get("/runs/a/records").status_code == 200
+
+
+def test_no_log_of_a_catalogue_stays_when_the_explorer_ends(tmp_path):
+    """A reader that closes last can't remove it."""
+    folder = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+    with serving(tmp_path / "runs") as client:
+        until_counted(client, "a")
+        with read_run(folder) as run, closing(open_catalogue(run)) as reader:
+            assert reader.marks()
+            with closing(Ledger(folder / "ledger.sqlite")) as ledger:
+                ledger.set_meta("any", "change")
+            until_true(lambda: (folder / "explorer.sqlite-wal").exists())
+            until_counted(client, "a")
+        assert (folder / "explorer.sqlite-wal").exists()
+    assert (folder / "explorer.sqlite").exists()
+    assert not list(folder.glob("explorer.sqlite-*"))

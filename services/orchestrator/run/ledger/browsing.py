@@ -105,6 +105,49 @@ def page(
     return found
 
 
+def neighbours(
+    catalogue: Catalogue, choice: EntryChoice, order: Order, entry: int
+) -> tuple[Place | None, Place | None]:
+    """The entries of the choice before and after the one with the id `entry`, which may be none."""
+    if order is Order.AGREEMENT:
+        return _less_agreed(catalogue, choice, entry), _more_agreed(catalogue, choice, entry)
+    back = Order.READ if order is Order.NEWEST else Order.NEWEST
+    before, after = (
+        next(_in_turn(catalogue, choice, towards, entry, 1), None) for towards in (back, order)
+    )
+    return before, after
+
+
+def _more_agreed(catalogue: Catalogue, choice: EntryChoice, entry: int) -> Place | None:
+    own = _agreement(catalogue, entry)
+    if not own:
+        return None
+    found = page(catalogue, choice, Order.AGREEMENT, f"{own}-{entry}", 1)
+    return found[0] if found else None
+
+
+def _less_agreed(catalogue: Catalogue, choice: EntryChoice, entry: int) -> Place | None:
+    own = _agreement(catalogue, entry)
+    for value in reversed(agreements(catalogue, choice)):
+        if not own or _share(value) > _share(own):
+            continue
+        of_value = replace(choice, values={**choice.values, Facet.SAMPLES: (value,)})
+        end = entry if value == own else 0
+        for place in _in_turn(catalogue, of_value, Order.NEWEST, end, 1):
+            return replace(place, cursor=f"{value}-{place.cursor}")
+    return None
+
+
+def _agreement(catalogue: Catalogue, entry: int) -> str:
+    """Agreement of an entry's samples; "" without samples."""
+    rows = catalogue.read(
+        f"SELECT {Facet.SAMPLES} FROM entries e JOIN combinations c ON c.id = combination "
+        "WHERE e.id = ?",
+        entry,
+    )
+    return next((str(value) for (value,) in rows), "")
+
+
 def sample(catalogue: Catalogue, facet: Facet, value: str, limit: int) -> list[Place]:
     """At most `limit` entries with a value of a facet, those with the smallest hash of the image.
 

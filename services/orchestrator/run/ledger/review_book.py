@@ -7,12 +7,21 @@ it holds in every round, whatever number the annotation has.
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from services.core.errors import InvalidInput, MpaError, WrongState
-from services.core.reviews import Counted, Review, checked_review, counted
+from services.core.reviews import (
+    Counted,
+    Review,
+    ReviewVerdict,
+    can_be_seen,
+    checked_review,
+    counted,
+)
 from services.orchestrator.run.ledger.database import Database
 from services.orchestrator.run.ledger.opinions import Label
 
@@ -31,6 +40,11 @@ CREATE INDEX IF NOT EXISTS reviews_by_image ON reviews (shelf, image_sha256);
 """
 COLUMNS = "image_sha256, question, answer, reviewer, verdict, correction, at"
 ROW = "INSERT INTO reviews (shelf, " + COLUMNS + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+LATER_ROW = f"""
+INSERT INTO reviews (shelf, {COLUMNS}) SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8
+WHERE NOT EXISTS (SELECT 1 FROM reviews WHERE (shelf, image_sha256) = (?1, ?2)
+    AND (question, answer, reviewer) = (?3, ?4, ?5) AND at >= ?8)
+"""
 ON_SHELF = f"SELECT {COLUMNS} FROM reviews WHERE shelf = ? ORDER BY id"
 OF_IMAGE = f"SELECT {COLUMNS} FROM reviews WHERE shelf = ? AND image_sha256 = ? ORDER BY id"
 EVERY = f"SELECT {COLUMNS} FROM reviews WHERE id <= ? ORDER BY id"
@@ -38,6 +52,9 @@ EVERY = f"SELECT {COLUMNS} FROM reviews WHERE id <= ? ORDER BY id"
 Row = tuple[str, str, str, str, str, str, float]
 LabelReviews = Mapping[Label, Sequence[Review]]
 """Reviews by label, in their order."""
+
+_making = threading.Lock()
+"""SQLite does not wait for another who makes the same file."""
 
 
 class ReviewBook(Database):
@@ -72,15 +89,16 @@ class ReviewBook(Database):
         return bool(self._schema())
 
     def add(self, shelf: int, label: Label, review: Review) -> None:
-        self.write(
-            ROW,
-            shelf,
-            *label,
-            review.reviewer,
-            str(review.verdict),
-            review.correction,
-            review.at,
-        )
+        self.write(ROW, shelf, *label, *_values(review))
+
+    def add_later(self, shelf: int, label: Label, review: Review) -> bool:
+        """Adds a review that may have come before: only if it is later than all of its reviewer's.
+
+        Returns whether it was added.
+        """
+        self.write(LATER_ROW, shelf, *label, *_values(review))
+        ((added,),) = self.read("SELECT changes()")
+        return bool(added)
 
     def last_id(self) -> int:
         """Number of the last review; 0 without any."""
@@ -111,10 +129,16 @@ class ReviewBook(Database):
         }
 
 
+def _values(review: Review) -> tuple[str, str, str, float]:
+    return review.reviewer, str(review.verdict), review.correction, review.at
+
+
 def _by_label(rows: Iterator[Row]) -> LabelReviews:
     found: dict[Label, list[Review]] = {}
     for image, question, answer, reviewer, verdict, correction, at in rows:
         try:
+            if verdict == ReviewVerdict.CORRECT and correction and not can_be_seen(correction):
+                verdict = ReviewVerdict.SKIP  # earlier releases took it, and it is no answer
             review = checked_review(reviewer, verdict, correction, at=at)
         except (InvalidInput, AttributeError, TypeError) as error:
             raise MpaError(
@@ -140,3 +164,25 @@ def reading_reviews(folder: Path) -> Iterator[ReviewBook | None]:
         return
     with closing(ReviewBook(path, read_only=True)) as book:
         yield book if book.is_made() else None
+
+
+def may_review(folder: Path) -> bool:
+    """Whether reviews of the run can be written: never through a link to another file."""
+    path = folder / FILE
+    if path.is_symlink():
+        return False
+    return os.access(folder, os.W_OK) and (not path.exists() or os.access(path, os.W_OK))
+
+
+@contextmanager
+def writing_reviews(folder: Path) -> Iterator[ReviewBook]:
+    """The reviews of the run in `folder`, to add to. Raises WrongState if it can't be written."""
+    if not may_review(folder):
+        raise WrongState(
+            f"{folder} can't be written, so reviews can't be kept: copy the run to a folder "
+            "that can be written"
+        )
+    with _making:
+        opened = ReviewBook(folder / FILE)
+    with closing(opened) as book:
+        yield book

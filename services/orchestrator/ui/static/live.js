@@ -1,5 +1,7 @@
-// Renews the page of a run at work when the explorer says that it has changed.
+// Renews the page of a run at work when the explorer says that it has changed. If the explorer has
+// no place for another stream of events, the page asks by itself, from time to time.
 
+const POLL_MS = 30000;
 const live = document.querySelector("[data-events]");
 const source = new EventSource(live.dataset.events);
 
@@ -14,8 +16,17 @@ async function renew() {
   if (focused) [...live.querySelectorAll("a")].find((link) => link.href === focused)?.focus();
 }
 
+async function poll() {
+  await renew();
+  if (live.querySelector("#stages")) setTimeout(poll, POLL_MS);
+}
+
 source.addEventListener("message", renew);
 source.addEventListener("ended", () => {
   source.close();
   renew();
+});
+// A refused stream is closed; one that broke off is opened again by the browser.
+source.addEventListener("error", () => {
+  if (source.readyState === EventSource.CLOSED) setTimeout(poll, POLL_MS);
 });

@@ -6,13 +6,14 @@ from contextlib import closing
 import pytest
 
 from services.core.errors import MpaError, WrongState
-from services.core.reviews import Review, ReviewState, checked_review
+from services.core.reviews import Review, ReviewState, ReviewVerdict, checked_review
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.ledger.review_book import (
     FILE,
     ReviewBook,
     count_verdicts,
     reading_reviews,
+    writing_reviews,
 )
 
 LABEL = ("f" * 64, "is it red?", "yes")
@@ -74,3 +75,23 @@ def test_a_row_that_no_form_could_have_written_is_told(tmp_path, verdict, correc
         book.add(0, LABEL, Review("ann", verdict, correction, 1.0))
     with reading_reviews(tmp_path) as book, pytest.raises(MpaError, match="can't be used"):
         book.every()
+
+
+def test_a_correction_that_an_earlier_release_took_and_nobody_can_see_is_no_opinion(tmp_path):
+    with closing(ReviewBook(tmp_path / FILE)) as book:
+        book.add(0, LABEL, Review("ann", ReviewVerdict.CORRECT, "\u200b", 1.0))
+    with reading_reviews(tmp_path) as book:
+        assert count_verdicts(book.every())[LABEL].state is ReviewState.SKIPPED
+
+
+def test_a_review_that_comes_again_or_late_is_not_added(tmp_path):
+    with writing_reviews(tmp_path) as book:
+        given = [("ann", "accept", 2.0), ("ann", "accept", 2.0), ("ann", "reject", 1.0)]
+        given += [("bob", "reject", 1.0), ("ann", "reject", 3.0)]
+        added = [
+            book.add_later(0, LABEL, checked_review(name, verdict, at=at))
+            for name, verdict, at in given
+        ]
+        assert added == [True, False, False, True, True]
+        kept = [(one.reviewer, one.verdict, one.at) for one in book.every()[LABEL]]
+    assert kept == [given[0], given[3], given[4]]
