@@ -10,17 +10,41 @@ from typing import Any
 
 from services.core.errors import InvalidInput
 from services.orchestrator.run.ledger.catalogue import COLUMNS, Catalogue
-from services.orchestrator.run.ledger.facets import EVERYTHING, EntryChoice, Facet, Order
+from services.orchestrator.run.ledger.facets import (
+    EVERYTHING,
+    KNOWN,
+    RANKINGS,
+    EntryChoice,
+    Facet,
+    Order,
+    Ranking,
+)
 
 COUNTED = 5_000
 """Most entries with the searched words that are looked at for the counts."""
+SEARCHED = 20_000
+"""Most entries with the searched words that are brought into the order of a figure."""
 FOUND = f"SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT {COUNTED}"
 BY_COMBINATION = f"""
 SELECT {COLUMNS}, counted FROM (
     SELECT combination, count(*) AS counted FROM ({FOUND}) JOIN entries ON id = rowid
     GROUP BY combination) JOIN combinations ON id = combination
 """
+RANKED_WORDS = f"""
+SELECT {{0}}, id, image, number, attempt FROM entries WHERE id IN (
+    SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT {SEARCHED}) {{1}}
+"""
+RANKED = """
+SELECT {0}, id, image, number, attempt FROM entries WHERE combination = ? AND {0} IS NOT NULL {1}
+"""
+HEADS = """
+SELECT combination FROM combinations c JOIN entries e ON e.id = (
+    SELECT id FROM entries WHERE combination = c.id AND {0} IS NOT NULL {1})
+WHERE {2} {3}
+"""
+"""Combinations by their first entry in the order of a figure."""
 _CURSOR = re.compile(r"[0-9]{1,18}")
+_RANK = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-][0-9]{1,3})?)_([0-9]{1,18})")
 _AGREEMENT = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
@@ -89,6 +113,8 @@ def page(
 
     Raises InvalidInput for a text that is no cursor.
     """
+    if order in RANKINGS:
+        return _ranked(catalogue, choice, RANKINGS[order], after, limit)
     if order is not Order.AGREEMENT:
         return list(_in_turn(catalogue, choice, order, _number(after), limit))
     reached, _, last = after.rpartition("-")
@@ -103,6 +129,29 @@ def page(
         if len(found) == limit:
             break
     return found
+
+
+def neighbours(
+    catalogue: Catalogue, choice: EntryChoice, order: Order, entry_id: int
+) -> tuple[Place | None, Place | None]:
+    """The entries before and after in the order; by agreement, they are not looked for."""
+    if order is Order.AGREEMENT:
+        return None, None
+    if order in RANKINGS:
+        ranking = RANKINGS[order]
+        ((figure,),) = catalogue.read(
+            f"SELECT {ranking.column} FROM entries WHERE id = ?", entry_id
+        )
+        if figure is None:
+            return None, None
+        own = _rank(figure, entry_id)
+        before = _ranked(catalogue, choice, ranking.reverse, own, 1)
+        after = _ranked(catalogue, choice, ranking, own, 1)
+    else:
+        back = Order.READ if order is Order.NEWEST else Order.NEWEST
+        before = list(_in_turn(catalogue, choice, back, entry_id, 1))
+        after = list(_in_turn(catalogue, choice, order, entry_id, 1))
+    return before[0] if before else None, after[0] if after else None
 
 
 def sample(catalogue: Catalogue, facet: Facet, value: str, limit: int) -> list[Place]:
@@ -156,6 +205,48 @@ def _in_turn(
     )
     for entry_id, image, number, attempt in rows:
         yield Place(str(entry_id), str(image), int(number), int(attempt))
+
+
+def _ranked(
+    catalogue: Catalogue, choice: EntryChoice, ranking: Ranking, after: str, limit: int
+) -> list[Place]:
+    """Entries by their figure. With words, of the first SEARCHED entries that have them."""
+    figure, way = ranking.column, "DESC" if ranking.is_falling else "ASC"
+    beyond = f"AND ({figure}, id) {'<' if ranking.is_falling else '>'} (?, ?)" if after else ""
+    start = _figure_and_id(after) if after else ()
+    in_order = f"{beyond} ORDER BY {figure} {way}, id {way} LIMIT ?"
+    known = replace(choice, values={**choice.values, ranking.facet: (KNOWN,)})
+    if choice.phrases:
+        expression = _expression(catalogue, known)
+        rows = catalogue.read(RANKED_WORDS.format(figure, in_order), expression, *start, limit)
+        return [Place(_rank(*row[:2]), *row[2:]) for row in rows]
+    # Each combination has its entries in order. The first ones of all are in those combinations
+    # whose own first entries come first.
+    chosen = [value for values in known.values.values() for value in values]
+    allowed = " AND ".join(
+        f"c.{facet} IN ({', '.join('?' * len(values))})" for facet, values in known.values.items()
+    )
+    heads = HEADS.format(
+        figure, in_order, allowed, f"ORDER BY e.{figure} {way}, e.id {way} LIMIT ?"
+    )
+    first = list(catalogue.read(heads, *start, 1, *chosen, limit))
+    of_combination = RANKED.format(figure, in_order)
+    found = [row for one in first for row in catalogue.read(of_combination, *one, *start, limit)]
+    found.sort(reverse=ranking.is_falling)
+    return [Place(_rank(*row[:2]), *row[2:]) for row in found[:limit]]
+
+
+def _rank(figure: float, entry_id: int) -> str:
+    """Cursor of an entry in the order of a figure."""
+    return f"{figure!r}_{entry_id}"
+
+
+def _figure_and_id(cursor: str) -> tuple[float, int]:
+    """Raises InvalidInput for a text that is no such cursor."""
+    found = _RANK.fullmatch(cursor)
+    if not found:
+        raise InvalidInput(f"after={cursor} is no entry: begin at the first page", field="after")
+    return float(found[1]), int(found[2])
 
 
 def _combinations(catalogue: Catalogue, choice: EntryChoice) -> Iterator[tuple[Any, ...]]:
