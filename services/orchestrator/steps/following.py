@@ -64,22 +64,30 @@ async def train(
 async def losses_by_label(
     student: Student, operation: str, labels: Sequence[Label], progress: Progress
 ) -> dict[Label, list[float]]:
-    """Losses of a training by epoch; of a label that it met several times in an epoch, the mean.
+    """Losses of a training by epoch. `labels`: the first samples of its data set.
 
-    `labels`: the first samples of its data set, in their order. Nothing if the service can't tell:
-    they are for people only.
+    Nothing if the service can't tell: they are for people only.
     """
     try:
-        found = await student.sample_losses(operation)
+        return by_label(labels, await student.sample_losses(operation))
     except MpaError as error:
         progress.note(f"level: the losses of the samples are not kept ({error})")
         return {}
-    met: dict[Label, list[tuple[float, ...]]] = defaultdict(list)
-    for label, losses in zip(labels, found, strict=False):  # anchors come after the labels
-        met[label].append(losses)
+
+
+def by_label(
+    labels: Sequence[Label], losses: Sequence[Sequence[float]]
+) -> dict[Label, list[float]]:
+    """Losses by epoch of each label; the mean of those that an epoch met several times.
+
+    `losses`: of each sample, in the order of `labels`; those of anchors follow.
+    """
+    met: dict[Label, list[Sequence[float]]] = defaultdict(list)
+    for label, by_epoch in zip(labels, losses, strict=False):
+        met[label].append(by_epoch)
     return {
-        label: [statistics.fmean(epoch) for epoch in zip(*losses, strict=True)]
-        for label, losses in met.items()
+        label: [statistics.fmean(epoch) for epoch in zip(*all_of_it, strict=True)]
+        for label, all_of_it in met.items()
     }
 
 

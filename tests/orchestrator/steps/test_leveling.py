@@ -18,7 +18,7 @@ from services.orchestrator.run.ledger.losses import losses_of
 from services.orchestrator.run.run import open_run, read_run
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import State
-from services.orchestrator.steps.following import keep_loss, losses_by_label
+from services.orchestrator.steps.following import by_label, keep_loss
 from services.rpc.client import TrainingState
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.experiments.test_repaired import Keeping
@@ -101,13 +101,10 @@ async def test_a_service_without_losses_keeps_none(tmp_path, pool):
         assert list(ledger.read("SELECT count(*) FROM losses")) == [(0,)]
 
 
-async def test_a_label_that_is_met_twice_in_an_epoch_has_the_mean():
-    class Service:
-        async def sample_losses(self, operation):
-            return [(1.0, 0.5), (3.0, 0.7), (4.0, math.nan), (9.0, 9.0)]
-
+def test_a_label_that_is_met_twice_in_an_epoch_has_the_mean():
+    losses = [(1.0, 0.5), (3.0, 0.7), (4.0, math.nan), (9.0, 9.0)]
     one, other = ("aa", "q?", "a"), ("aa", "r?", "a")
-    found = await losses_by_label(Service(), "operations/1", [one, one, other], None)
+    found = by_label([one, one, other], losses)
     assert found[one] == pytest.approx([2.0, 0.6])
     assert found[other][0] == 4.0 and math.isnan(found[other][1])
     assert len(found) == 2, "anchors come after the labels"

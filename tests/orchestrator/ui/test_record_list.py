@@ -105,7 +105,10 @@ def serial_of(record):
 @pytest.mark.parametrize("chosen", [{}, {"cell": ["gap", "known"]}, {"q": "blue"}], ids=str)
 @pytest.mark.parametrize("order", ["loss", "unsure", "sure"])
 def test_figures_bring_the_suspect_records_first(client, order, chosen):
-    figure = {"loss": lambda n: -loss(n), "unsure": sure, "sure": lambda n: -sure(n)}[order]
+    def figure(serial: int) -> float:
+        return -loss(serial) if order == "loss" else (sure(serial) or 0.0) * sign
+
+    sign = -1 if order == "sure" else 1
     everything = client.get("/runs/a/records.json", params=chosen).json()["records"]
     params, seen = {**chosen, "order": order}, []
     while True:

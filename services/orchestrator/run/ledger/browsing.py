@@ -213,7 +213,7 @@ def _ranked(
     """Entries by their figure. With words, of the first SEARCHED entries that have them."""
     figure, way = ranking.column, "DESC" if ranking.is_falling else "ASC"
     beyond = f"AND ({figure}, id) {'<' if ranking.is_falling else '>'} (?, ?)" if after else ""
-    start = _figure_and_id(after) if after else ()
+    start: tuple[float, int] | tuple[()] = _figure_and_id(after) if after else ()
     in_order = f"{beyond} ORDER BY {figure} {way}, id {way} LIMIT ?"
     known = replace(choice, values={**choice.values, ranking.facet: (KNOWN,)})
     if choice.phrases:
