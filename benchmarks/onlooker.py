@@ -129,6 +129,7 @@ async def compare(given: Arguments) -> Row:
                         times = psutil.Process(explorer.process.pid).cpu_times()
                         cores.append((times.user + times.system) / made.seconds)
                         views += onlooker.views
+                        print(f"explorer: {cores[-1]:.3f} cores, {onlooker.views} views")
                 else:
                     made = await pass_of(runs / name, folder, teacher, student)
                 rates[is_read] = made.records / made.seconds
