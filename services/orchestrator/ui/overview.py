@@ -103,7 +103,7 @@ class Overview:
     losses: tuple[LossPoint, ...]
     """Loss curve of the round's last training."""
     calibration: Calibration
-    """Of both versions on held-out records."""
+    """Reliability of both versions on held-out records."""
     guards: tuple[GuardResult, ...]
     """Abilities that the candidate must not lose: the gate's other condition."""
     renewed: Renewed

@@ -22,7 +22,7 @@ from services.orchestrator.run.ledger.facets import (
 
 COUNTED = 5_000
 """Most entries with the searched words that are looked at for the counts."""
-SEARCHED = 20_000
+SEARCHED = 10_000
 """Most entries with the searched words that are brought into the order of a figure."""
 FOUND = f"SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT {COUNTED}"
 BY_COMBINATION = f"""
