@@ -25,7 +25,8 @@ from services.orchestrator.run.ledger import (
     ImageRow,
     Ledger,
 )
-from services.orchestrator.run.ledger.opinions import OpinionKind, add_opinion
+from services.orchestrator.run.ledger.losses import keep_losses
+from services.orchestrator.run.ledger.opinions import Label, OpinionKind, add_opinion
 from services.orchestrator.run.ledger.review_book import FILE, writing_reviews
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import Outcome, State, Version
@@ -41,6 +42,7 @@ OPENINGS = (
 THINGS = ("cube", "sphere", "sign", "car", "dog", "cup", "street", "table", "person", "tree")
 PLACES = ("left", "right", "top", "bottom", "middle", "corner", "front", "back")
 ANSWERS = ("red", "blue", "two", "yes", "no", "stop", "a wooden chair", "seven", "the left side")
+EPOCHS = 3
 REVIEWED_EVERY = 20
 REJECTED_EVERY, SAMPLED_EVERY, HELD_OUT_EVERY, REFUSED_EVERY = 20, 10, 10, 100
 
@@ -83,10 +85,13 @@ def fill(folder: Path, count: int) -> None:
     state.set_teacher(0, TEACHER)
     judged: list[Judgement] = []
     try:
+        learned: dict[Label, list[float]] = {}
         for first in range(0, count, AT_ONCE):
             with ledger.at_once():
                 for number in range(first, min(first + AT_ONCE, count)):
-                    _add(ledger, number, judged)
+                    _add(ledger, number, judged, learned)
+        with ledger.at_once():
+            keep_losses(ledger, learned)
         comparison = compare(judged)
         decision = should_promote(comparison)
         state.evaluation = RunEvaluation(comparison, decision)
@@ -97,7 +102,9 @@ def fill(folder: Path, count: int) -> None:
         ledger.close()
 
 
-def _add(ledger: Ledger, number: int, judged: list[Judgement]) -> None:
+def _add(
+    ledger: Ledger, number: int, judged: list[Judgement], learned: dict[Label, list[float]]
+) -> None:
     drawn = random.Random(number)
     sha256 = hashlib.sha256(str(number).encode()).hexdigest()
     path = f"folder/{number:07}.png"
@@ -118,7 +125,10 @@ def _add(ledger: Ledger, number: int, judged: list[Judgement]) -> None:
     if reason:
         return
     asked = (sha256, question)
-    ledger.add_answer(AnswerRow(*asked, "student", "v1", student, "c" * 16, "identify", PROVENANCE))
+    logprob = -drawn.expovariate(1.0)
+    ledger.add_answer(
+        AnswerRow(*asked, "student", "v1", student, "c" * 16, "identify", PROVENANCE, logprob)
+    )
     cell = drawn.choice(tuple(Cell))
     if cell is not Cell.UNASKED:
         ledger.add_answer(
@@ -128,7 +138,12 @@ def _add(ledger: Ledger, number: int, judged: list[Judgement]) -> None:
     if number % SAMPLED_EVERY == 3:
         opinion = Agreement(drawn.randint(0, 4), 4)
         add_opinion(ledger, (sha256, question, reference), 0, OpinionKind.SAMPLE, opinion)
+    if cell is Cell.GAP and not is_held_out:
+        learned[sha256, question, reference] = [drawn.expovariate(1.0 + n) for n in range(EPOCHS)]
     if is_held_out:
+        ledger.add_answer(
+            AnswerRow(*asked, "student", "v2", student, "c" * 16, "evaluate", PROVENANCE, logprob)
+        )
         before, after = drawn.choice((0.0, 1.0)), drawn.choice((0.0, 1.0))
         kind = question_kind(question)
         ledger.add_score("held_out", *asked, "before", "v1", kind, before)

@@ -179,23 +179,27 @@ async def run_through(records: int) -> Measured:
         serving("student", folder, 1, model=folder / "student", engine="fake") as student,
     ):
         before = _processor_s(teacher), _processor_s(student), _machine_s()
-        made = await _one_pass(folder, teacher, student)
+        made = await pass_of(folder / "run", folder, teacher, student)
         after = _processor_s(teacher), _processor_s(student), _machine_s()
     in_teacher, in_student, in_all = (end - start for start, end in zip(before, after, strict=True))
     return Measured(made, in_teacher, in_student, in_all - in_teacher - in_student)
 
 
-async def _one_pass(folder: Path, teacher: Service, student: Service) -> Pass:
+async def pass_of(run: Path, folder: Path, teacher: Service, student: Service) -> Pass:
+    """A pass over the images of `folder` in a process of its own, with a teacher cache of its own.
+
+    `run` must be a new folder.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "benchmarks.one_pass",
-        folder / "run",
+        run,
         folder / "images",
         teacher.address,
         student.address,
         str(PER_IMAGE),
-        folder / "cache.sqlite",
+        run.with_suffix(".cache.sqlite"),
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
     )

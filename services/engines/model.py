@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,12 @@ class Reply:
     def logprob(self) -> float:
         """Natural logarithm of the whole reply's probability, if the prompt asked for it."""
         return sum(self.logprobs)
+
+    @property
+    def known_logprob(self) -> float | None:
+        """The same; None if the engine did not compute it, or not as a number."""
+        found = self.logprob
+        return found if self.logprobs and math.isfinite(found) else None
 
     @property
     def usage(self) -> Usage:

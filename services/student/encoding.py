@@ -23,7 +23,8 @@ Row: TypeAlias = dict[str, torch.Tensor]
 """One sample as tensors of the model's processor, with a batch dimension of 1, and its labels.
 
 Its weight is there ("weights") unless it is 1. That of an anchor is its place in the divergence
-("anchors"), with the base's probabilities ("likely", "logs": BaseAnswer).
+("anchors"), with the base's probabilities ("likely", "logs": BaseAnswer). Its place in
+the data set ("places") is there if it is asked for.
 """
 
 
@@ -165,11 +166,14 @@ class EncodedSamples(Dataset[Row]):
         samples: Sequence[TrainingSample],
         encoder: Encoder,
         besides: Mapping[TrainingSample, Row] | None = None,
+        *,
+        has_places: bool = False,
     ) -> None:
-        """`besides`: more tensors of some samples' rows."""
+        """`besides`: more tensors of some samples' rows. `has_places`: rows name their place."""
         self._samples = samples
         self._encoder = encoder
         self._besides = besides or {}
+        self._has_places = has_places
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -179,7 +183,8 @@ class EncodedSamples(Dataset[Row]):
             row = self[~index]
             return {**row, "labels": torch.full_like(row["labels"], IGNORED)}
         sample = self._samples[index]
-        return self._encoder(sample) | self._besides.get(sample, {})
+        place = {"places": torch.tensor([index])} if self._has_places else {}
+        return self._encoder(sample) | place | self._besides.get(sample, {})
 
     def lengths(self) -> list[int]:
         """Number of tokens of each sample, image and answer included. Encodes all samples."""

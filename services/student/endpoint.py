@@ -94,13 +94,21 @@ class StudentEndpoint(abc.ABC):
         template: str = "",
         decoding: Decoding | None = None,
         version: str = "",
+        scored: bool = False,
     ) -> Answered:
-        """Answer with `version`, or the live one; template and decoding default to its contract."""
+        """Answer with `version`, or the live one; template and decoding default to its contract.
+
+        `scored`: the reply needs its `logprobs`.
+        """
         async with self.versions.lease(version) as lease:
             contract = lease.contract
             text = answer_prompt(question, template or contract.answer_template)
             prompt = Prompt(
-                image, text, decoding or contract.decoding, system=contract.system_prompt
+                image,
+                text,
+                decoding or contract.decoding,
+                system=contract.system_prompt,
+                scored=scored,
             )
             reply = await lease.model.generate(prompt)
             metrics.replied(reply.usage)

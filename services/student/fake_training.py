@@ -12,16 +12,18 @@ import math
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from services.engines.fake import FakeModel
+from services.engines.fake import FakeModel, true_answer
 from services.files import write_atomically
-from services.student.datasets import DatasetStore
+from services.student.datasets import DatasetStore, TrainingSample
 from services.student.job import Job, sole_trainer
 from services.student.manifest import ADAPTER
 from services.student.progress import Stopwatch
 from services.student.result import complete, is_trained, keep, partial_output
+from services.student.sample_losses import SampleLosses
 from services.student.series import jobs_of
 
 
@@ -45,6 +47,7 @@ def _train(folder: Path) -> None:
         time.sleep(float(os.environ.get("MPA_FAKE_STEP_S", "0.01")))
         write_atomically(checkpoint, str(step))
         watch.report(step, 1 / step)
+    _note_losses(samples, settings.epochs).write(folder)
     base = FakeModel.read(Path(job.base_folder))
     gain = float(os.environ.get("MPA_FAKE_GAIN", "0.3"))
     partial = partial_output(folder)
@@ -53,6 +56,16 @@ def _train(folder: Path) -> None:
     if settings.lora_rank:
         trained.write(partial / ADAPTER)
     keep(folder, partial)
+
+
+def _note_losses(samples: Sequence[TrainingSample], epochs: int) -> SampleLosses:
+    """Losses that fall by epoch; those of wrong answers stay high, as with a real model."""
+    losses = SampleLosses.unknown(epochs, len(samples))
+    for place, sample in enumerate(samples):
+        is_right = sample.answer == true_answer(sample.image_sha256, sample.question)
+        for epoch in range(epochs if not sample.anchor else 0):
+            losses.note(epoch, place, (0.5 if is_right else 4.0) / (1 + epoch))
+    return losses
 
 
 if __name__ == "__main__":

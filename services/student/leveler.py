@@ -18,11 +18,12 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState
 from services.student.base_answers import divergences
 from services.student.batches import EffectiveBatches
 from services.student.encoding import IGNORED
+from services.student.loss_notes import LossNotes
 from services.student.progress import Stopwatch
 from services.student.sharding import plugin_settings, shard_on_cpu
 from services.student.trainable import slow_tower
 
-_LEARNED = ("labels", "weights", "anchors", "likely", "logs")
+_LEARNED = ("labels", "weights", "anchors", "likely", "logs", "places")
 """Tensors of a batch that are no inputs of the model."""
 
 
@@ -40,10 +41,20 @@ class Leveler(Trainer):
     """
 
     def __init__(
-        self, *, loss: str, batches: EffectiveBatches, tower_rate: float = 1.0, **kwargs: Any
+        self,
+        *,
+        loss: str,
+        batches: EffectiveBatches,
+        tower_rate: float = 1.0,
+        losses: LossNotes | None = None,
+        **kwargs: Any,
     ) -> None:
-        """`tower_rate`: factor on the learning rate of the vision tower."""
+        """`tower_rate`: factor on the learning rate of the vision tower.
+
+        `losses`: takes down the loss of each sample.
+        """
         super().__init__(**kwargs)
+        self._losses = losses
         self._loss = loss
         self._batches = batches
         self._tower_rate = tower_rate
@@ -52,6 +63,8 @@ class Leveler(Trainer):
         self.model_accepts_loss_kwargs = True
         self.add_callback(_NextEpoch(batches))
         self.add_callback(_NoInputGradients())
+        if losses is not None:
+            self.add_callback(losses)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         samples: Any = self.train_dataset
@@ -95,6 +108,8 @@ class Leveler(Trainer):
         # entries in it.
         outputs = model(**features, logits_to_keep=positions, use_cache=False)
         total = _total(outputs.logits, targets[:, positions], inputs)
+        if self._losses is not None:
+            self._losses.take(outputs.logits, targets[:, positions], inputs)
         items = (
             count_items(targets, self._loss, weights)
             if num_items_in_batch is None

@@ -38,7 +38,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         self, request: operations_pb2.GetOperationRequest, context: Context
     ) -> operations_pb2.Operation:
         student = self._student()
-        name = _job_name(request.name)
+        name = job_name(request.name)
         require_own(student, name, AccessRole.READ)
         return describe_operation(student, name)
 
@@ -58,7 +58,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         self, request: operations_pb2.CancelOperationRequest, context: Context
     ) -> Empty:
         student = self._student()
-        name = _job_name(request.name)
+        name = job_name(request.name)
         require_own(student, name, AccessRole.OPERATE)
         await student.jobs.cancel(name)
         return Empty()
@@ -67,7 +67,7 @@ class OperationsServicer(operations_pb2_grpc.OperationsServicer):
         self, request: operations_pb2.WaitOperationRequest, context: Context
     ) -> operations_pb2.Operation:
         student = self._student()
-        name = _job_name(request.name)
+        name = job_name(request.name)
         require_own(student, name, AccessRole.READ)
         await student.jobs.wait(name, _wait_s(request))
         return describe_operation(student, name)
@@ -97,7 +97,8 @@ def _wait_s(request: operations_pb2.WaitOperationRequest) -> float:
     return min(seconds, _MAX_WAIT_S)
 
 
-def _job_name(operation: str) -> str:
+def job_name(operation: str) -> str:
+    """Name of the training that an operation names."""
     return operation.removeprefix(_OPERATIONS)
 
 

@@ -87,7 +87,12 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
         decoding = decoding_from_proto(request.decoding) if request.HasField("decoding") else None
         image = await self._images.receive(request.image)
         answered = await student.answer(
-            image, question, template=template, decoding=decoding, version=request.version
+            image,
+            question,
+            template=template,
+            decoding=decoding,
+            version=request.version,
+            scored=request.scored,
         )
         reply = answered.reply
         note("version", answered.version)
@@ -99,6 +104,7 @@ class StudentServicer(student_pb2_grpc.StudentServiceServicer):
             version=answered.version,
             usage=usage_to_proto(reply.usage),
             finish_reason=finish_reason_to_proto(reply.finish_reason),
+            logprob=reply.known_logprob if request.scored else None,
         )
 
     async def AnswerStream(

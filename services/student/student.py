@@ -26,6 +26,7 @@ from services.student.plan import Plan
 from services.student.pointers import Pointers
 from services.student.progress import TrainingProgress
 from services.student.publication import keep_card, require_card
+from services.student.sample_losses import SampleLosses, read_losses
 from services.student.settings import StudentSettings
 from services.student.store import VersionStore
 from services.student.training_advice import DEVICES
@@ -172,6 +173,10 @@ class HostedStudent(StudentEndpoint):
         except WrongState as error:
             return replace(room, fits=False, reason=str(error))
         return room
+
+    def sample_losses(self, training: str) -> SampleLosses | None:
+        """Losses of a training's samples; None if it kept none. Raises NotFound, InvalidInput."""
+        return read_losses(self._settings.store / "jobs" / self.jobs.job(training).id)
 
     def _publish(self, job: Job, output: Path, progress: TrainingProgress) -> str:
         made = self.store.made_by(job.id)

@@ -31,6 +31,7 @@ from services.student.encoding import EncodedSamples, Encoder, Row, collate
 from services.student.execution import Execution
 from services.student.job import Job
 from services.student.leveler import Leveler, Reporter
+from services.student.loss_notes import LossNotes
 from services.student.store import verified
 
 MEASURED = 32
@@ -117,7 +118,7 @@ def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
         model, dtype = read_student(base, settings, in_bf16=in_bf16, attention=attention)
     chosen, besides = _told(folder, job, model, encoder)
     encoder.forget_others(chosen)
-    samples = EncodedSamples(chosen, encoder, besides)
+    samples = EncodedSamples(chosen, encoder, besides, has_places=True)
     arguments = training_arguments(settings, execution, len(samples), folder / "checkpoints")
     batches = EffectiveBatches(
         len(samples),
@@ -131,6 +132,13 @@ def prepare(folder: Path, job: Job) -> tuple[Leveler, torch.dtype]:
     trainer = Leveler(
         loss=settings.loss,
         batches=batches,
+        losses=LossNotes(
+            folder,
+            batches,
+            epochs=settings.epochs,
+            samples=len(samples),
+            rank=arguments.process_index,
+        ),
         tower_rate=settings.tower_rate,
         model=model,
         args=arguments,

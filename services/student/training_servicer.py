@@ -22,13 +22,20 @@ from services.rpc.limits import check_prompt, check_template
 from services.rpc.wire import contract_from_proto
 from services.student.datasets import TrainingSample
 from services.student.job import TrainingRequest
-from services.student.operations import ReadyStudent, describe_operation, require_own
+from services.student.operations import (
+    ReadyStudent,
+    describe_operation,
+    job_name,
+    require_own,
+)
 from services.student.quotas import require_training
 from services.student.trainable import require_trainable_parts
 from services.student.uploads import Upload
 from services.student.version_messages import way_to_proto
 
 _MAX_LORA_RANK = 1024
+_LOSSES_AT_ONCE = 50_000
+"""Values of a message: 200 KB."""
 
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
 
@@ -111,6 +118,23 @@ class TrainingServicer(training_pb2_grpc.TrainingServiceServicer):
             swap_reason=plan.reason,
             takes_anchors=True,
         )
+
+    async def GetSampleLosses(
+        self, request: training_pb2.GetSampleLossesRequest, context: Context
+    ) -> AsyncIterator[training_pb2.GetSampleLossesResponse]:
+        student, name = self._student(), job_name(request.operation)
+        require_own(student, name, AccessRole.READ)
+        losses = await asyncio.to_thread(student.sample_losses, name)
+        if losses is None:
+            return
+        at_once = max(1, _LOSSES_AT_ONCE // losses.epochs)
+        for first in range(0, losses.samples, at_once):
+            some = range(first, min(first + at_once, losses.samples))
+            yield training_pb2.GetSampleLossesResponse(
+                first=first,
+                epochs=losses.epochs,
+                losses=[value for sample in some for value in losses.of(sample)],
+            )
 
 
 def _sample(sent: training_pb2.TrainingSample) -> TrainingSample:

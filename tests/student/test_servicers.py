@@ -98,6 +98,27 @@ async def test_training_makes_a_version_with_its_provenance(peer):
     assert listing.live == "v1", "training alone must not change what is live"
 
 
+async def test_a_training_tells_the_loss_of_each_sample_by_epoch(peer):
+    operation = await train(peer, samples=5)
+    await wait(peer, operation)
+    request = training_pb2.GetSampleLossesRequest(operation=operation.name)
+    (part,) = [part async for part in peer.training.GetSampleLosses(request)]
+    assert (part.first, len(part.losses)) == (0, 5 * part.epochs)
+    assert all(loss > 0 for loss in part.losses)
+    request.operation = "operations/nobody"
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await anext(aiter(peer.training.GetSampleLosses(request)))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_an_answer_has_its_log_probability_if_it_is_asked_for(peer):
+    plain = await peer.answers.Answer(ask())
+    scored = await peer.answers.Answer(ask(scored=True))
+    assert not plain.HasField("logprob")
+    assert scored.logprob == 0.0 and scored.HasField("logprob")
+    assert scored.answer == plain.answer
+
+
 async def test_a_repeated_request_id_returns_the_first_operation(peer):
     first = await train(peer)
     again = await train(peer)

@@ -26,7 +26,7 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from protos.mpa.v1 import types_pb2 as protos_dot_mpa_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/mpa/v1/student.proto\x12\x06mpa.v1\x1a\x17google/rpc/status.proto\x1a\x19protos/mpa/v1/types.proto\"\x86\x01\n\rAnswerRequest\x12\x1c\n\x05image\x18\x01 \x01(\x0b\x32\r.mpa.v1.Image\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\"\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x10.mpa.v1.Decoding\x12\x0f\n\x07version\x18\x05 \x01(\t\"|\n\x0e\x41nswerResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1c\n\x05usage\x18\x03 \x01(\x0b\x32\r.mpa.v1.Usage\x12+\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x14.mpa.v1.FinishReason\"\x9d\x01\n\x13\x41nswerStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07request\x18\x02 \x01(\x0b\x32\x15.mpa.v1.AnswerRequest\x12)\n\x04more\x18\x03 \x03(\x0b\x32\x1b.mpa.v1.AnswerStreamRequest\x12\x12\n\ntakes_more\x18\x04 \x01(\x08\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\"\xbd\x01\n\x14\x41nswerStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x08response\x18\x02 \x01(\x0b\x32\x16.mpa.v1.AnswerResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12*\n\x04more\x18\x04 \x03(\x0b\x32\x1c.mpa.v1.AnswerStreamResponse\x12\x12\n\ntakes_more\x18\x05 \x01(\x08\x42\x08\n\x06result2\x98\x01\n\x0eStudentService\x12\x37\n\x06\x41nswer\x12\x15.mpa.v1.AnswerRequest\x1a\x16.mpa.v1.AnswerResponse\x12M\n\x0c\x41nswerStream\x12\x1b.mpa.v1.AnswerStreamRequest\x1a\x1c.mpa.v1.AnswerStreamResponse(\x01\x30\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bprotos/mpa/v1/student.proto\x12\x06mpa.v1\x1a\x17google/rpc/status.proto\x1a\x19protos/mpa/v1/types.proto\"\x96\x01\n\rAnswerRequest\x12\x1c\n\x05image\x18\x01 \x01(\x0b\x32\r.mpa.v1.Image\x12\x10\n\x08question\x18\x02 \x01(\t\x12\x10\n\x08template\x18\x03 \x01(\t\x12\"\n\x08\x64\x65\x63oding\x18\x04 \x01(\x0b\x32\x10.mpa.v1.Decoding\x12\x0f\n\x07version\x18\x05 \x01(\t\x12\x0e\n\x06scored\x18\x06 \x01(\x08\"\x9e\x01\n\x0e\x41nswerResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1c\n\x05usage\x18\x03 \x01(\x0b\x32\r.mpa.v1.Usage\x12+\n\rfinish_reason\x18\x04 \x01(\x0e\x32\x14.mpa.v1.FinishReason\x12\x14\n\x07logprob\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\n\n\x08_logprob\"\x9d\x01\n\x13\x41nswerStreamRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12&\n\x07request\x18\x02 \x01(\x0b\x32\x15.mpa.v1.AnswerRequest\x12)\n\x04more\x18\x03 \x03(\x0b\x32\x1b.mpa.v1.AnswerStreamRequest\x12\x12\n\ntakes_more\x18\x04 \x01(\x08\x12\x13\n\x0btraceparent\x18\x05 \x01(\t\"\xbd\x01\n\x14\x41nswerStreamResponse\x12\n\n\x02id\x18\x01 \x01(\t\x12*\n\x08response\x18\x02 \x01(\x0b\x32\x16.mpa.v1.AnswerResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x12*\n\x04more\x18\x04 \x03(\x0b\x32\x1c.mpa.v1.AnswerStreamResponse\x12\x12\n\ntakes_more\x18\x05 \x01(\x08\x42\x08\n\x06result2\x98\x01\n\x0eStudentService\x12\x37\n\x06\x41nswer\x12\x15.mpa.v1.AnswerRequest\x1a\x16.mpa.v1.AnswerResponse\x12M\n\x0c\x41nswerStream\x12\x1b.mpa.v1.AnswerStreamRequest\x1a\x1c.mpa.v1.AnswerStreamResponse(\x01\x30\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,13 +34,13 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.mpa.v1.student_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_ANSWERREQUEST']._serialized_start=92
-  _globals['_ANSWERREQUEST']._serialized_end=226
-  _globals['_ANSWERRESPONSE']._serialized_start=228
-  _globals['_ANSWERRESPONSE']._serialized_end=352
-  _globals['_ANSWERSTREAMREQUEST']._serialized_start=355
-  _globals['_ANSWERSTREAMREQUEST']._serialized_end=512
-  _globals['_ANSWERSTREAMRESPONSE']._serialized_start=515
-  _globals['_ANSWERSTREAMRESPONSE']._serialized_end=704
-  _globals['_STUDENTSERVICE']._serialized_start=707
-  _globals['_STUDENTSERVICE']._serialized_end=859
+  _globals['_ANSWERREQUEST']._serialized_end=242
+  _globals['_ANSWERRESPONSE']._serialized_start=245
+  _globals['_ANSWERRESPONSE']._serialized_end=403
+  _globals['_ANSWERSTREAMREQUEST']._serialized_start=406
+  _globals['_ANSWERSTREAMREQUEST']._serialized_end=563
+  _globals['_ANSWERSTREAMRESPONSE']._serialized_start=566
+  _globals['_ANSWERSTREAMRESPONSE']._serialized_end=755
+  _globals['_STUDENTSERVICE']._serialized_start=758
+  _globals['_STUDENTSERVICE']._serialized_end=910
 # @@protoc_insertion_point(module_scope)

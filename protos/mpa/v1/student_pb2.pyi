@@ -9,30 +9,34 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AnswerRequest(_message.Message):
-    __slots__ = ("image", "question", "template", "decoding", "version")
+    __slots__ = ("image", "question", "template", "decoding", "version", "scored")
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     QUESTION_FIELD_NUMBER: _ClassVar[int]
     TEMPLATE_FIELD_NUMBER: _ClassVar[int]
     DECODING_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    SCORED_FIELD_NUMBER: _ClassVar[int]
     image: _types_pb2.Image
     question: str
     template: str
     decoding: _types_pb2.Decoding
     version: str
-    def __init__(self, image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., question: _Optional[str] = ..., template: _Optional[str] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ..., version: _Optional[str] = ...) -> None: ...
+    scored: bool
+    def __init__(self, image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., question: _Optional[str] = ..., template: _Optional[str] = ..., decoding: _Optional[_Union[_types_pb2.Decoding, _Mapping]] = ..., version: _Optional[str] = ..., scored: bool = ...) -> None: ...
 
 class AnswerResponse(_message.Message):
-    __slots__ = ("answer", "version", "usage", "finish_reason")
+    __slots__ = ("answer", "version", "usage", "finish_reason", "logprob")
     ANSWER_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
     FINISH_REASON_FIELD_NUMBER: _ClassVar[int]
+    LOGPROB_FIELD_NUMBER: _ClassVar[int]
     answer: str
     version: str
     usage: _types_pb2.Usage
     finish_reason: _types_pb2.FinishReason
-    def __init__(self, answer: _Optional[str] = ..., version: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ...) -> None: ...
+    logprob: float
+    def __init__(self, answer: _Optional[str] = ..., version: _Optional[str] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., finish_reason: _Optional[_Union[_types_pb2.FinishReason, str]] = ..., logprob: _Optional[float] = ...) -> None: ...
 
 class AnswerStreamRequest(_message.Message):
     __slots__ = ("id", "request", "more", "takes_more", "traceparent")

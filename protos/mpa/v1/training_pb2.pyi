@@ -1,8 +1,9 @@
 from google.longrunning import operations_pb2 as _operations_pb2
 from protos.mpa.v1 import versions_pb2 as _versions_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
@@ -148,3 +149,19 @@ class PlanTrainingResponse(_message.Message):
     swap_reason: str
     takes_anchors: bool
     def __init__(self, fits: bool = ..., reason: _Optional[str] = ..., memory_bytes: _Optional[int] = ..., free_memory_bytes: _Optional[int] = ..., micro_batch: _Optional[int] = ..., gradient_checkpointing: bool = ..., swap_way: _Optional[_Union[_versions_pb2.SwapWay, str]] = ..., swap_reason: _Optional[str] = ..., takes_anchors: bool = ...) -> None: ...
+
+class GetSampleLossesRequest(_message.Message):
+    __slots__ = ("operation",)
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    operation: str
+    def __init__(self, operation: _Optional[str] = ...) -> None: ...
+
+class GetSampleLossesResponse(_message.Message):
+    __slots__ = ("first", "epochs", "losses")
+    FIRST_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    first: int
+    epochs: int
+    losses: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, first: _Optional[int] = ..., epochs: _Optional[int] = ..., losses: _Optional[_Iterable[float]] = ...) -> None: ...

@@ -52,6 +52,11 @@ class TrainingServiceStub(object):
                 request_serializer=protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingRequest.SerializeToString,
                 response_deserializer=protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingResponse.FromString,
                 _registered_method=True)
+        self.GetSampleLosses = channel.unary_stream(
+                '/mpa.v1.TrainingService/GetSampleLosses',
+                request_serializer=protos_dot_mpa_dot_v1_dot_training__pb2.GetSampleLossesRequest.SerializeToString,
+                response_deserializer=protos_dot_mpa_dot_v1_dot_training__pb2.GetSampleLossesResponse.FromString,
+                _registered_method=True)
 
 
 class TrainingServiceServicer(object):
@@ -84,6 +89,14 @@ class TrainingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSampleLosses(self, request, context):
+        """Losses of the samples of a training that is done. A training of an earlier release has none:
+        nothing is sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TrainingServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -101,6 +114,11 @@ def add_TrainingServiceServicer_to_server(servicer, server):
                     servicer.PlanTraining,
                     request_deserializer=protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingRequest.FromString,
                     response_serializer=protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingResponse.SerializeToString,
+            ),
+            'GetSampleLosses': grpc.unary_stream_rpc_method_handler(
+                    servicer.GetSampleLosses,
+                    request_deserializer=protos_dot_mpa_dot_v1_dot_training__pb2.GetSampleLossesRequest.FromString,
+                    response_serializer=protos_dot_mpa_dot_v1_dot_training__pb2.GetSampleLossesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -186,6 +204,33 @@ class TrainingService(object):
             '/mpa.v1.TrainingService/PlanTraining',
             protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingRequest.SerializeToString,
             protos_dot_mpa_dot_v1_dot_training__pb2.PlanTrainingResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSampleLosses(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/mpa.v1.TrainingService/GetSampleLosses',
+            protos_dot_mpa_dot_v1_dot_training__pb2.GetSampleLossesRequest.SerializeToString,
+            protos_dot_mpa_dot_v1_dot_training__pb2.GetSampleLossesResponse.FromString,
             options,
             channel_credentials,
             insecure,

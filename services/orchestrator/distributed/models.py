@@ -236,10 +236,17 @@ class LoadedStudent:
         """Returns at once: the model is loaded."""
 
     async def answer(
-        self, picture: Picture, question: str, template: str, decoding: Decoding, version: str
+        self,
+        picture: Picture,
+        question: str,
+        template: str,
+        decoding: Decoding,
+        version: str,
+        *,
+        scored: bool = False,
     ) -> AnswerReply:
         text = answer_prompt(check_question(question), template)
         image = await self._images.receive_bytes(picture.data)
-        prompt = Prompt(image, text, decoding, system=self._system_prompt)
+        prompt = Prompt(image, text, decoding, system=self._system_prompt, scored=scored)
         reply = await self._model.generate(prompt)
-        return AnswerReply(reply.text, version, reply.provenance)
+        return AnswerReply(reply.text, version, reply.provenance, reply.known_logprob)

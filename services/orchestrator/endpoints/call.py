@@ -60,7 +60,8 @@ class Call:
 
 def write_reply(reply: AnnotationReply | AnswerReply, run: str) -> str:
     """The reply as JSON. `run`: id of the run that has paid for it."""
-    content = {field.name: getattr(reply, field.name) for field in fields(reply)}
+    given = {field.name: getattr(reply, field.name) for field in fields(reply)}
+    content = {name: value for name, value in given.items() if value is not None}
     provenance = reply.provenance
     content["provenance"] = {
         "finish_reason": provenance.finish_reason,

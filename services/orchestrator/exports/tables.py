@@ -24,7 +24,9 @@ ARROW = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(
 SPECIMEN = Entry(
     ImageRow("path", "sha256"),
     AnnotationRow("sha256", 0, 0, "text", "question", "answer", "rejection", 0, "model", "detail"),
-    AnswerRow("sha256", "question", "student", "version", "answer", "conditions", "step"),
+    AnswerRow(
+        "sha256", "question", "student", "version", "answer", "conditions", "step", logprob=0.0
+    ),
     (AnswerRow("sha256", "question", "teacher", "version", "answer", "conditions", "step"),) * 2,
     Cell.GAP,
     "matcher",

@@ -35,6 +35,7 @@ def columns(entry: Entry, settings: Settings) -> dict[str, Value]:
         "held_out": bool(entry.image.held_out),
         **_annotation(entry, settings),
         **_answer("student", entry.student),
+        "student_logprob": entry.student.logprob if entry.student else None,
         "student_right": student_right,
         **_answer("teacher", entry.teacher),
         "teacher_right": teacher_right,

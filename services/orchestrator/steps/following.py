@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import count
 
 from protos.mpa.v1 import training_pb2
 from services.core.errors import MpaError, NotFound
+from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Meter, Progress
 from services.orchestrator.run.state import State
 from services.rpc.client import Student, StudentVersion, TrainingState
@@ -56,6 +59,36 @@ async def train(
             "repeat the command to continue it, or to train again"
         )
     return await student.version(state.version)
+
+
+async def losses_by_label(
+    student: Student, operation: str, labels: Sequence[Label], progress: Progress
+) -> dict[Label, list[float]]:
+    """Losses of a training by epoch. `labels`: the first samples of its data set.
+
+    Nothing if the service can't tell: they are for people only.
+    """
+    try:
+        return by_label(labels, await student.sample_losses(operation))
+    except MpaError as error:
+        progress.note(f"level: the losses of the samples are not kept ({error})")
+        return {}
+
+
+def by_label(
+    labels: Sequence[Label], losses: Sequence[Sequence[float]]
+) -> dict[Label, list[float]]:
+    """Losses by epoch of each label; the mean of those that an epoch met several times.
+
+    `losses`: of each sample, in the order of `labels`; those of anchors follow.
+    """
+    met: dict[Label, list[Sequence[float]]] = defaultdict(list)
+    for label, by_epoch in zip(labels, losses, strict=False):
+        met[label].append(by_epoch)
+    return {
+        label: [statistics.fmean(epoch) for epoch in zip(*all_of_it, strict=True)]
+        for label, all_of_it in met.items()
+    }
 
 
 async def await_earlier(student: Student, progress: Progress) -> None:

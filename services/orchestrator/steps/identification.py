@@ -118,7 +118,7 @@ async def student_answer(
         raise NotFound(f"the student gave no answer to {question!r} while it was up")
     recipe = run.settings.recipe
     reply = await student.answer(
-        picture, question, recipe.answer_template, recipe.answer_decoding, version
+        picture, question, recipe.answer_template, recipe.answer_decoding, version, scored=True
     )
     if reply.version != version:
         raise WrongState(
@@ -134,6 +134,7 @@ async def student_answer(
         conditions=run.settings.conditions,
         step=step,
         provenance=reply.provenance,
+        logprob=reply.logprob,
     )
     run.ledger.add_answer(row)
     return reply.answer

@@ -26,16 +26,17 @@ from services.core.regimen import Regimen
 from services.core.repair import repair, repeat
 from services.orchestrator.images.reading import read_again
 from services.orchestrator.images.source import Source
+from services.orchestrator.run.ledger.losses import keep_losses
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.run.state import Version
 from services.orchestrator.steps.anchoring import draw_anchors
-from services.orchestrator.steps.following import keep_loss, train
+from services.orchestrator.steps.following import keep_loss, losses_by_label, train
 from services.orchestrator.steps.parity_set import ParitySample
 from services.orchestrator.steps.repairing import find_wrong
-from services.rpc.client import Picture, Student, StudentVersion
+from services.rpc.client import Picture, Student, StudentVersion, TrainingState
 from services.rpc.wire import contract_to_proto
 
 
@@ -66,6 +67,12 @@ async def level(
             run.settings.seed,
         )
         budget = run.settings.pixel_budget
+        operation = ""
+
+        def follow(training: TrainingState) -> None:
+            nonlocal operation
+            operation = training.operation
+            keep_loss(run.state, training)
 
         async def train_on(labels: Sequence[Label]) -> StudentVersion:
             dataset = await student.upload(
@@ -75,16 +82,18 @@ async def level(
             )
             run.state.training_begun = True
             request = partial(_request, run, dataset, usual)
-            return await train(student, request, progress, partial(keep_loss, run.state))
+            return await train(student, request, progress, follow)
 
-        made, _ = await train_repaired(
+        made, met = await train_repaired(
             [met.label for met in meetings],
             set(gap),
             recipe.repairs,
             train_on,
             partial(find_wrong, run, student, parity_set, progress),
         )
+        losses = await losses_by_label(student, operation, met, progress)
     with run.ledger.at_once():
+        keep_losses(run.ledger, losses)
         run.state.candidate = Version(made.name, made.weights_sha256)
     return made.name
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from services.core.evaluation import Comparison, GuardResult
 from services.core.parity import Cell
 from services.core.usage import NO_USAGE, Usage
+from services.orchestrator.run.calibration import Calibration
 from services.orchestrator.run.evaluation import RunEvaluation
 from services.orchestrator.run.expenses import NO_CALLS, Expenses
 from services.orchestrator.run.ledger import browsing
@@ -17,7 +18,7 @@ from services.orchestrator.run.settings import Settings
 from services.orchestrator.run.state import LossPoint
 from services.orchestrator.ui.library import OpenedRun
 from services.orchestrator.ui.run_list import Document, standing
-from services.orchestrator.ui.upkeep import EXPENSES, Renewed
+from services.orchestrator.ui.upkeep import CALIBRATION, EXPENSES, Renewed
 
 STAGES = ("annotate", "answer", "identify", "sample", "level", "evaluate", "promote")
 MOST_KINDS = 40
@@ -101,6 +102,8 @@ class Overview:
     evaluations: tuple[Judged, ...]
     losses: tuple[LossPoint, ...]
     """Loss curve of the round's last training."""
+    calibration: Calibration
+    """Reliability of both versions on held-out records."""
     guards: tuple[GuardResult, ...]
     """Abilities that the candidate must not lose: the gate's other condition."""
     renewed: Renewed
@@ -124,6 +127,20 @@ class Overview:
         found["stages"] = [
             {**asdict(stage), "per_second": stage.per_second} for stage in self.stages
         ]
+        found["calibration"] = {
+            name: {
+                "answers": of.answers,
+                "error": of.error if of.answers else None,
+                "bins": [
+                    {**asdict(part), "probability": part.probability, "share": asdict(part.share)}
+                    for part in of.bins
+                ],
+            }
+            for name, of in (
+                ("before", self.calibration.before),
+                ("after", self.calibration.after),
+            )
+        }
         return {**found, "records": self.records, "gap_rate": self.gap_rate}
 
 
@@ -154,6 +171,7 @@ def read_overview(opened: OpenedRun) -> Overview:
         other_kinds=max(0, len(kinds) - MOST_KINDS),
         evaluations=_evaluations(evaluation),
         losses=state.losses,
+        calibration=Calibration.from_json(opened.catalogue.note(CALIBRATION)),
         guards=evaluation.guards if evaluation else (),
         renewed=opened.renewed,
     )

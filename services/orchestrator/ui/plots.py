@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from html import escape
 
 from services.core.intervals import Interval, paired_difference
+from services.core.reliability import Bin, Reliability
 from services.orchestrator.ui.overview import JudgedLine
 
 MOST_ROWS = 16
@@ -20,6 +21,8 @@ LABEL_CHARS = 24
 WIDTH, LEFT, RIGHT, ROW, TOP, BOTTOM = 640, 190, 30, 26, 10, 34
 CURVE = 220
 """Height of a curve."""
+SQUARE = 360
+"""Height of a picture with the same scale on both sides."""
 STEPS = (1.0, 2.0, 5.0)
 
 
@@ -95,6 +98,49 @@ def draw_losses(points: Sequence[tuple[int, float]]) -> str:
     some = [*points[:-1:every], points[-1]]
     told = "; ".join(f"step {step:,} {loss:.3f}" for step, loss in some)
     return _svg(CURVE, f"Training loss by step: {told}.", parts)
+
+
+def draw_reliability(before: Reliability, after: Reliability) -> str:
+    """Share of right answers by the student's own probability; "" without answers."""
+    sides = [(before, "before"), (after, "better")]
+    if not any(of.answers for of, _ in sides):
+        return ""
+    bottom = SQUARE - BOTTOM
+    x = _scale(0.0, 1.0, left=60)
+
+    def y(share: float) -> float:
+        return round(bottom - (bottom - TOP) * share, 1)
+
+    parts = []
+    for mark in (share / 4 for share in range(5)):
+        parts += [
+            f'<line class="grid" x1="{x(0)}" y1="{y(mark)}" x2="{x(1)}" y2="{y(mark)}"/>',
+            f'<text x="52" y="{y(mark) + 4}" text-anchor="end">{_percent(mark)}</text>',
+            f'<line class="grid" x1="{x(mark)}" y1="{y(0)}" x2="{x(mark)}" y2="{y(1)}"/>',
+            f'<text x="{x(mark)}" y="{bottom + 20}" text-anchor="middle">{_percent(mark)}</text>',
+        ]
+    parts.append(f'<line class="ideal" x1="{x(0)}" y1="{y(0)}" x2="{x(1)}" y2="{y(1)}"/>')
+    told = []
+    for of, name in sides:
+        filled = [part for part in of.bins if part.answers]
+        for part in filled:
+            at, share = x(part.probability), part.share
+            parts += [
+                f'<line class="of-{name}" x1="{at}" y1="{y(share.low)}" '
+                f'x2="{at}" y2="{y(share.high)}"/>',
+                f'<circle class="{name}" cx="{at}" cy="{y(share.expected)}" r="5"/>',
+            ]
+        told += ["; ".join(map(_told_bin, filled)) or "not kept"]
+    said = f"Right answers by their probability. Before: {told[0]}. After: {told[1]}."
+    return _svg(SQUARE, said, parts)
+
+
+def _told_bin(part: Bin) -> str:
+    share = part.share
+    return (
+        f"{part.probability:.1%} sure, {share.expected:.1%} right "
+        f"({share.low:.1%} to {share.high:.1%}, {part.answers:,} answers)"
+    )
 
 
 def _rows(lines: Sequence[JudgedLine]) -> list[JudgedLine]:

@@ -12,6 +12,8 @@ from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import AnswerRow, browsing, evidence
 from services.orchestrator.run.ledger.browsing import Place
 from services.orchestrator.run.ledger.evidence import StoredOpinion, StoredScore
+from services.orchestrator.run.ledger.losses import StoredLosses, losses_of
+from services.orchestrator.run.ledger.neighbours import neighbours
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.ledger.review_book import may_review, reading_reviews
 from services.orchestrator.run.settings import Settings
@@ -48,6 +50,7 @@ class RecordDetail:
     answers: tuple[MatchedAnswer, ...] = ()
     opinions: tuple[StoredOpinion, ...] = ()
     scores: tuple[StoredScore, ...] = ()
+    losses: tuple[StoredLosses, ...] = ()
     before: Place | None = None
     after: Place | None = None
     reviews: tuple[Review, ...] = ()
@@ -72,6 +75,7 @@ class RecordDetail:
             ],
             "opinions": [asdict(opinion) for opinion in self.opinions],
             "scores": [asdict(score) for score in self.scores],
+            "losses": [{**asdict(losses), "mean": losses.mean} for losses in self.losses],
             "reviews": [asdict(review) for review in self.reviews],
             "reviewed": asdict(self.counted) if self.counted else None,
         }
@@ -85,7 +89,9 @@ def read_record(opened: OpenedRun, key: str, wish: Wish) -> RecordDetail:
     row = entry.annotation
     assert row is not None
     own_id = browsing.id_of(opened.catalogue, ledger.shelf(image), image, number, attempt)
-    before, after = _neighbours(opened, wish, own_id)
+    before, after = (
+        neighbours(opened.catalogue, wish.choice, wish.order, own_id) if own_id else (None, None)
+    )
     return RecordDetail(
         run=opened.name,
         wish=wish,
@@ -97,6 +103,7 @@ def read_record(opened: OpenedRun, key: str, wish: Wish) -> RecordDetail:
         ),
         opinions=tuple(evidence.opinions_on(ledger, (image, row.question, row.answer))),
         scores=tuple(evidence.held_out_scores(ledger, image, row.question)),
+        losses=tuple(losses_of(ledger, image, row.question)),
         before=before,
         after=after,
         reviews=_reviews(opened, (image, row.question, row.answer)),
@@ -130,10 +137,3 @@ def _matches(answer: str, annotation: str) -> dict[str, bool] | None:
     if len(answer) * len(annotation) > MOST_COMPARED:
         return None
     return {name: matcher.matches(answer, annotation) for name, matcher in MATCHERS.items()}
-
-
-def _neighbours(opened: OpenedRun, wish: Wish, own_id: int) -> tuple[Place | None, Place | None]:
-    """The entries before and after in the list."""
-    if not own_id:
-        return None, None
-    return browsing.neighbours(opened.catalogue, wish.choice, wish.order, own_id)

@@ -10,7 +10,14 @@ from services.orchestrator.run.columns import columns
 from services.orchestrator.run.entries import Entry, read_named, read_refused
 from services.orchestrator.run.ledger import browsing
 from services.orchestrator.run.ledger.browsing import Place
-from services.orchestrator.run.ledger.facets import NEVER_SAMPLED, EntryChoice, Facet, Order
+from services.orchestrator.run.ledger.facets import (
+    KNOWN,
+    NEVER_SAMPLED,
+    RANKINGS,
+    EntryChoice,
+    Facet,
+    Order,
+)
 from services.orchestrator.run.ledger.review_book import (
     count_verdicts,
     may_review,
@@ -86,7 +93,10 @@ def read_records(opened: OpenedRun, wish: Wish) -> RecordList:
 
 
 def as_ordered(opened: OpenedRun, wish: Wish) -> EntryChoice:
-    """The entries that the order has a place for: by agreement, only sampled ones."""
+    """The entries that the order has a place for: sampled ones, or those with its figure."""
+    if wish.order in RANKINGS:
+        known = {RANKINGS[wish.order].facet: (KNOWN,)}
+        return replace(wish.choice, values={**wish.choice.values, **known})
     if wish.order is not Order.AGREEMENT:
         return wish.choice
     sampled = tuple(browsing.agreements(opened.catalogue, wish.choice))

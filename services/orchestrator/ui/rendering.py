@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from services.core.answers import MATCHERS
 from services.core.parity import Cell
 from services.orchestrator.reports.listing import in_points
 from services.orchestrator.reports.runs import SAID
-from services.orchestrator.run.ledger.browsing import COUNTED
+from services.orchestrator.run.ledger.browsing import COUNTED, SEARCHED
 from services.orchestrator.run.ledger.facets import (
     NOT_REVIEWED,
+    RANKINGS,
     UNIDENTIFIED,
     Facet,
     Order,
@@ -33,7 +35,12 @@ from services.orchestrator.ui.choosing import (
     run_link,
 )
 from services.orchestrator.ui.live_run import SHOWN
-from services.orchestrator.ui.plots import draw_changes, draw_gains, draw_losses
+from services.orchestrator.ui.plots import (
+    draw_changes,
+    draw_gains,
+    draw_losses,
+    draw_reliability,
+)
 from services.orchestrator.ui.record_list import RecordList
 from services.orchestrator.ui.review_desk import MOST_AT_ONCE
 from services.orchestrator.ui.verdict import PRICES
@@ -50,6 +57,8 @@ FACETS = {
     Facet.JUDGED: "Kind in the evaluation",
     Facet.SAMPLES: "Samples that agree",
     Facet.REVIEWED: "Reviewed by people",
+    Facet.LOSS: "Loss in the training",
+    Facet.LOGPROB: "Log-probability",
 }
 VALUES: Mapping[Facet, Mapping[str, str]] = {
     Facet.CELL: {
@@ -69,6 +78,9 @@ ORDERS = {
     Order.READ: "as the images came",
     Order.NEWEST: "newest first",
     Order.AGREEMENT: "least agreement of samples first",
+    Order.LOSS: "highest loss in the training first",
+    Order.UNSURE: "student least sure first",
+    Order.SURE: "student most sure first",
 }
 NOT_KEPT = {"Cache-Control": "no-store"}
 """Header of pages: they show what may be private, and change."""
@@ -130,6 +142,13 @@ def dollars(amount: float) -> str:
     return f"${amount:,.{2 if amount >= 1 else 4}f}"
 
 
+def in_logarithms(logprob: float | None) -> str:
+    """A log-probability, with its probability."""
+    if logprob is None:
+        return "–"
+    return f"{logprob:.3f} ({math.exp(min(0.0, logprob)):.1%})"
+
+
 def day(seconds: float) -> str:
     """Date and time of day here, of seconds since 1970."""
     return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
@@ -150,6 +169,7 @@ def _environment(links: Links = SERVED) -> Environment:
         lstrip_blocks=True,
     )
     found.filters |= {"shortened": shortened, "percent": percent, "dollars": dollars}
+    found.filters |= {"logprob": in_logarithms}
     found.filters |= {"clock": clock, "day": day, "count": lambda number: f"{number:,}"}
     found.filters |= {"points": in_points, "whole": links.whole}
     found.globals |= {
@@ -158,12 +178,15 @@ def _environment(links: Links = SERVED) -> Environment:
         "Cell": Cell,
         "FACETS": FACETS,
         "ORDERS": ORDERS,
+        "RANKINGS": RANKINGS,
+        "SEARCHED": SEARCHED,
         "PRICES": PRICES,
         "SHOWN": SHOWN,
         "SHOWN_VALUES": SHOWN_VALUES,
         "draw_changes": draw_changes,
         "draw_gains": draw_gains,
         "draw_losses": draw_losses,
+        "draw_reliability": draw_reliability,
         "is_shown": is_shown,
         "matchers": tuple(MATCHERS),
         "said": said,

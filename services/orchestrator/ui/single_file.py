@@ -21,7 +21,15 @@ from services.files import write_atomically
 from services.orchestrator.images.source import Source
 from services.orchestrator.run.ledger import browsing
 from services.orchestrator.run.ledger.browsing import Place
-from services.orchestrator.run.ledger.facets import UNIDENTIFIED, Facet, Result
+from services.orchestrator.run.ledger.facets import (
+    KNOWN,
+    RANKINGS,
+    UNIDENTIFIED,
+    EntryChoice,
+    Facet,
+    Order,
+    Result,
+)
 from services.orchestrator.run.ledger.shelves import REFUSED_IMAGES
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import read_run, require_run
@@ -48,6 +56,8 @@ CELLS = (
     UNIDENTIFIED,
 )
 """The gap first."""
+SUSPECTS = ((Order.LOSS, Facet.LOSS, KNOWN), (Order.SURE, Facet.CELL, str(Cell.GAP)))
+"""Records whose labels may be wrong: orders of some records."""
 RESULTS = (Result.FIXED, Result.BROKEN)
 STATIC = Path(__file__).with_name("static")
 
@@ -56,7 +66,8 @@ STATIC = Path(__file__).with_name("static")
 class RecordGroup:
     """Some of the `found` records that have a value of a facet. `id`: its place in the file.
 
-    `records` are shown here, `above` in an earlier group.
+    `records` are shown here, `above` in an earlier group. `order`: the first ones by a figure,
+    rather than drawn at random.
     """
 
     id: str
@@ -65,6 +76,7 @@ class RecordGroup:
     found: int
     records: tuple[RecordDetail, ...]
     above: tuple[RecordDetail, ...]
+    order: Order | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +142,32 @@ def read_report(opened: OpenedRun, most: int) -> RunReport:
         *_first(Facet.REJECTED, overview.rejected),
         *_first(Facet.REFUSED, overview.refused),
     ]
+    drawn: list[tuple[Facet, str, int, Order | None, list[Place]]] = [
+        (*one, None, browsing.sample(opened.catalogue, one[0], one[1], most)) for one in chosen
+    ]
+    drawn += (_suspects(opened, order, facet, value, most) for order, facet, value in SUSPECTS)
     groups: list[RecordGroup] = []
-    seen: set[Place] = set()
-    for facet, value, found in chosen:
-        places = browsing.sample(opened.catalogue, facet, value, most)
+    seen: set[str] = set()
+    for facet, value, found, order, places in drawn:
         if places:
-            here = tuple(_record(opened, place) for place in places if place not in seen)
-            above = tuple(_record(opened, place) for place in places if place in seen)
-            groups.append(RecordGroup(f"{facet}-{len(groups)}", facet, value, found, here, above))
-            seen.update(places)
+            here = tuple(_record(opened, place) for place in places if _name(place) not in seen)
+            above = tuple(_record(opened, place) for place in places if _name(place) in seen)
+            name = f"{facet}-{len(groups)}"
+            groups.append(RecordGroup(name, facet, value, found, here, above, order))
+            seen.update(map(_name, places))
     return RunReport(overview, tuple(groups), most)
+
+
+def _suspects(
+    opened: OpenedRun, order: Order, facet: Facet, value: str, most: int
+) -> tuple[Facet, str, int, Order, list[Place]]:
+    choice = EntryChoice({facet: (value,), RANKINGS[order].facet: (KNOWN,)})
+    found = browsing.count(opened.catalogue, choice).entries
+    return facet, value, found, order, browsing.page(opened.catalogue, choice, order, "", most)
+
+
+def _name(place: Place) -> str:
+    return _anchor(place.image, place.number, place.attempt)
 
 
 def _first(facet: Facet, reasons: Mapping[str, int]) -> Iterator[tuple[Facet, str, int]]:
@@ -203,7 +231,11 @@ def _source(opened: OpenedRun) -> Source | None:
 
 def _links(report: RunReport, images: Mapping[str, str]) -> Links:
     """Addresses within the file."""
-    groups = {(str(group.facet), group.value): f"#{group.id}" for group in report.groups}
+    groups = {
+        (str(group.facet), group.value): f"#{group.id}"
+        for group in report.groups
+        if group.order is None
+    }
     svg = b64encode(STATIC.joinpath("no-image.svg").read_bytes()).decode()
     no_image = f"data:image/svg+xml;base64,{svg}"
 

@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from services.core.errors import MpaError, described
 from services.orchestrator.audit.review_figures import REVIEWS, keep_figures
 from services.orchestrator.endpoints.cache import cache_folder
+from services.orchestrator.run.calibration import count_calibration
 from services.orchestrator.run.expenses import count_expenses
 from services.orchestrator.run.ledger.catalogue import Catalogue
 from services.orchestrator.run.ledger.database import DAMAGED
@@ -36,9 +37,9 @@ LONGEST_END_S = 5.0
 REST = 30
 """Seconds until the next renewal for each second of computing: a run at work loses little."""
 LONGEST_REST_S = 60.0
-EXPENSES, LOOK, LEDGER = "expenses", "look", "ledger"
-"""Notes of a catalogue: the run's expenses as JSON; the look of the files that it is made of, and
-the ledger's `_identity`."""
+EXPENSES, CALIBRATION, LOOK, LEDGER = "expenses", "calibration", "look", "ledger"
+"""Notes of a catalogue: the run's expenses and calibration as JSON; the look of the files that it
+is made of, and the ledger's `_identity`."""
 
 UNFINISHED = "the explorer's thread has ended: start the explorer again"
 OF_REVIEWS = (REVIEWS_FILE, f"{REVIEWS_FILE}-wal")
@@ -215,6 +216,8 @@ def _renew(
             if is_ending():
                 return
         catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
+        found = count_calibration(run.ledger, versions.base, versions.candidate)
+        catalogue.set_note(CALIBRATION, found.to_json())
         if not keep_figures(catalogue, reviews, str(look_at(folder, OF_REVIEWS)), is_ending):
             return
         catalogue.set_note(LOOK, str(look))

@@ -61,6 +61,7 @@ NEEDED: dict[str, Roles] = {
     "/mpa.v1.TrainingService/UploadDataset": _TRAIN,
     "/mpa.v1.TrainingService/Train": _TRAIN,
     "/mpa.v1.TrainingService/PlanTraining": _TRAIN,
+    "/mpa.v1.TrainingService/GetSampleLosses": _READ | _TRAIN,
     # A key with `train` alone sees and cancels its own trainings (student/operations.py).
     "/google.longrunning.Operations/GetOperation": _READ | _TRAIN,
     "/google.longrunning.Operations/WaitOperation": _READ | _TRAIN,

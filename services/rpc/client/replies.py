@@ -61,11 +61,15 @@ class AnnotationReply:
 
 @dataclass(frozen=True, slots=True)
 class AnswerReply:
-    """An answer. `version`: the student's version, or the teacher's model fingerprint."""
+    """An answer. `version`: the student's version, or the teacher's model fingerprint.
+
+    `logprob`: natural logarithm of the whole answer's probability; None if it is not known.
+    """
 
     answer: str
     version: str
     provenance: Provenance
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -73,8 +73,16 @@ class AnsweringStudent(Reachable, Protocol):
     """The small model, as far as it answers by a version that the caller names."""
 
     async def answer(
-        self, picture: Picture, question: str, template: str, decoding: Decoding, version: str
-    ) -> AnswerReply: ...
+        self,
+        picture: Picture,
+        question: str,
+        template: str,
+        decoding: Decoding,
+        version: str,
+        *,
+        scored: bool = False,
+    ) -> AnswerReply:
+        """`scored`: the reply has its `logprob`, if the model can tell it."""
 
 
 class Student(AnsweringStudent, Protocol):
@@ -89,6 +97,7 @@ class Student(AnsweringStudent, Protocol):
         version: str = "",
         *,
         retry: bool = True,
+        scored: bool = False,
     ) -> AnswerReply:
         """The answer of `version`, the live version by default.
 
@@ -127,6 +136,12 @@ class Student(AnsweringStudent, Protocol):
 
     async def training(self, operation: str) -> TrainingState:
         """The state of a training. Raises NotFound."""
+
+    async def sample_losses(self, operation: str) -> list[tuple[float, ...]]:
+        """Losses by epoch of each sample of a training's data set, in its order; NaN: not known.
+
+        Empty if the service has none.
+        """
 
     async def operations(self) -> list[TrainingState]:
         """Every training that the service knows, oldest first."""

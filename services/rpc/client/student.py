@@ -56,16 +56,18 @@ class StudentClient(TrainingClient):
         version: str = "",
         *,
         retry: bool = True,
+        scored: bool = False,
     ) -> AnswerReply:
         """The answer of `version`, the live version by default.
 
-        An empty `template` and a `decoding` of None are those of the version's contract. Without
+        An empty `template` and a `decoding` of None are those of the version's contract. With
+        `scored`, the reply has its `logprob`, unless the service is of an earlier release. Without
         `retry`, a unary call checks the endpoint: it fails at the first error and is never sampled.
         """
 
         async def send(peer: Peer, image: types_pb2.Image) -> student_pb2.AnswerResponse:
             request = student_pb2.AnswerRequest(
-                image=image, question=question, template=template, version=version
+                image=image, question=question, template=template, version=version, scored=scored
             )
             if decoding is not None:
                 request.decoding.CopyFrom(decoding_to_proto(decoding))
@@ -84,6 +86,7 @@ class StudentClient(TrainingClient):
             Provenance(
                 finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage)
             ),
+            reply.logprob if reply.HasField("logprob") else None,
         )
 
     async def _listed(self) -> versions_pb2.ListVersionsResponse:

@@ -19,6 +19,8 @@ from services.rpc.peer import ANSWER_TIMEOUT_S, Peer
 
 UPLOAD_TIMEOUT_S = 86_400.0
 """One day: a large parity set has 100 GB of images. Keepalive notices a service that is gone."""
+LOSSES_TIMEOUT_S = 60.0
+"""A million samples take seconds."""
 
 _OWNERS = training_pb2.DESCRIPTOR.services_by_name["TrainingService"].full_name
 """Service that only the owner of a store reports as SERVING."""
@@ -101,6 +103,31 @@ class TrainingClient(Client):
                 lambda peer: peer.stub(_operations).GetOperation(request, timeout=ANSWER_TIMEOUT_S)
             )
         )
+
+    async def sample_losses(self, operation: str) -> list[tuple[float, ...]]:
+        """Losses by epoch of each sample of a training's data set, in its order; NaN: not known.
+
+        Empty if the training or the service is of an earlier release. Raises NotFound.
+        """
+        request = training_pb2.GetSampleLossesRequest(operation=operation)
+
+        async def receive(peer: Peer) -> list[tuple[float, ...]]:
+            found: list[tuple[float, ...]] = []
+            call = peer.stub(_training).GetSampleLosses(request, timeout=LOSSES_TIMEOUT_S)
+            try:
+                async for part in call:
+                    values = tuple(part.losses)
+                    found += (
+                        values[first : first + part.epochs]
+                        for first in range(0, len(values), part.epochs)
+                    )
+            except grpc.aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                    return []
+                raise
+            return found
+
+        return await self._control(receive)
 
     async def operations(self) -> list[TrainingState]:
         """Every training that the service knows, oldest first."""

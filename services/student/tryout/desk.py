@@ -121,12 +121,11 @@ class TryoutDesk:
         chat = ChatQuestion(model, asked.text, alternatives=0)
         done = await self._completions.complete(chat, asked.image, asked.time_left_s, None)
         (reply,) = done.replies
-        logprob = reply.logprob if reply.logprobs else math.nan
         return Opinion(
             model,
             reply.text,
             done.version,
-            logprob=logprob if math.isfinite(logprob) else None,
+            logprob=reply.known_logprob,
             is_cut_off=reply.finish_reason == FinishReason.LENGTH,
             judged_as=await self._keep(asked, reply.text, done.version),
         )

@@ -46,7 +46,7 @@ def test_types_do_not_depend_on_what_a_run_has(export, records):
             )
             else None
         )
-        expected = "double" if name.endswith("_cost_usd") else expected
+        expected = "double" if name.endswith(("_cost_usd", "_logprob")) else expected
         expected = (
             "bool"
             if name in ("held_out", "in_parity_set") or name.endswith(("_right", "_is_cached"))

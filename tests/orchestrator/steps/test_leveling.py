@@ -1,5 +1,6 @@
 """Recipes with parts: what the student is trained on, how, and again after it is asked."""
 
+import math
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
@@ -13,10 +14,11 @@ from services.orchestrator import alignment
 from services.orchestrator.cli import commands
 from services.orchestrator.endpoints import connect
 from services.orchestrator.run.ledger import Ledger
+from services.orchestrator.run.ledger.losses import losses_of
 from services.orchestrator.run.run import open_run, read_run
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import State
-from services.orchestrator.steps.following import keep_loss
+from services.orchestrator.steps.following import by_label, keep_loss
 from services.rpc.client import TrainingState
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.experiments.test_repaired import Keeping
@@ -66,6 +68,46 @@ async def test_a_recipe_without_parts_leaves_the_training_to_the_preset(tmp_path
     assert set_by_it <= {"seed", "lora_rank"}
     with read_run(b.folder) as run:
         assert run.state.losses[-1] == (8, 0.5)
+
+
+class Noting(Keeping):
+    """A student whose service keeps losses: two epochs, the first one of every sample is 2."""
+
+    async def GetSampleLosses(self, request, context):
+        assert request.operation == "operations/1"
+        values = [value for n in range(len(self.samples)) for value in (2.0, n / 8)]
+        for first in (0, 2):  # in two parts
+            part = values[2 * first : 4] if not first else values[4:]
+            yield training_pb2.GetSampleLossesResponse(first=first, epochs=2, losses=part)
+
+
+async def test_losses_of_samples_are_kept_in_the_ledger(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, student=Noting()) as b:
+        await b.align()
+        samples = b.student.samples
+    with closing(Ledger(tmp_path / "run" / "ledger.sqlite", read_only=True)) as ledger:
+        for place, sample in enumerate(samples):
+            (kept,) = losses_of(ledger, sample.image_sha256, sample.question)
+            assert (kept.round, kept.answer) == (1, sample.answer)
+            assert kept.by_epoch == (2.0, place / 8)
+            assert kept.mean == pytest.approx((2 + place / 8) / 2)
+        assert list(ledger.read("SELECT count(*) FROM losses")) == [(len(samples),)]
+
+
+async def test_a_service_without_losses_keeps_none(tmp_path, pool):
+    async with bench(tmp_path / "run", pool, student=Keeping()) as b:
+        await b.align()
+    with closing(Ledger(tmp_path / "run" / "ledger.sqlite", read_only=True)) as ledger:
+        assert list(ledger.read("SELECT count(*) FROM losses")) == [(0,)]
+
+
+def test_a_label_that_is_met_twice_in_an_epoch_has_the_mean():
+    losses = [(1.0, 0.5), (3.0, 0.7), (4.0, math.nan), (9.0, 9.0)]
+    one, other = ("aa", "q?", "a"), ("aa", "r?", "a")
+    found = by_label([one, one, other], losses)
+    assert found[one] == pytest.approx([2.0, 0.6])
+    assert found[other][0] == 4.0 and math.isnan(found[other][1])
+    assert len(found) == 2, "anchors come after the labels"
 
 
 def test_a_loss_curve_is_thinned_and_begins_again_with_another_training(tmp_path):

@@ -16,7 +16,8 @@ from services.core.questions import question_kind
 from services.engines.images import sha256
 from services.orchestrator.run.evaluation import RunEvaluation
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
-from services.orchestrator.run.ledger.opinions import OpinionKind, add_opinion
+from services.orchestrator.run.ledger.losses import keep_losses
+from services.orchestrator.run.ledger.opinions import Label, OpinionKind, add_opinion
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import Outcome, State, Version
 from services.orchestrator.ui.application import explorer
@@ -47,9 +48,11 @@ def make_run(
     state.base, state.candidate = Version("v1"), Version("v2")
     state.set_teacher(0, TEACHER)
     judged: list[Judgement] = []
+    learned: dict[Label, list[float]] = {}
     with ledger.at_once():
         for number in range(images):
-            _add(ledger, pool, number, encoded(number), judged)
+            learned |= _add(ledger, pool, number, encoded(number), judged)
+        keep_losses(ledger, learned)
         ledger.add_image(ImageRow("broken.png", "", "IMAGE_UNREADABLE", "no image at all"))
         comparison = compare(judged)
         decision = should_promote(comparison)
@@ -62,7 +65,11 @@ def make_run(
     return folder
 
 
-def _add(ledger: Ledger, pool: Path, number: int, data: bytes, judged: list[Judgement]) -> None:
+def _add(
+    ledger: Ledger, pool: Path, number: int, data: bytes, judged: list[Judgement]
+) -> dict[Label, list[float]]:
+    """Losses of the image's training samples, by epoch."""
+    learned: dict[Label, list[float]] = {}
     (pool / f"{number:03}.png").write_bytes(data)
     image = sha256(data)
     is_held_out = number % 3 == 0
@@ -77,18 +84,38 @@ def _add(ledger: Ledger, pool: Path, number: int, data: bytes, judged: list[Judg
         if reason:
             continue
         given = "red" if serial % 2 else "blue"
-        ledger.add_answer(AnswerRow(image, question, "student", "v1", given, "c", "identify"))
+        ledger.add_answer(
+            AnswerRow(
+                image, question, "student", "v1", given, "c", "identify", logprob=sure(serial)
+            )
+        )
         ledger.add_answer(AnswerRow(image, question, "teacher", TEACHER, "red", "c", "identify"))
         ledger.add_record(image, place, tuple(Cell)[serial % len(Cell)], "exact@1", "exact@1")
+        if not is_held_out:
+            learned[image, question, "red"] = [loss(serial) + 0.25, loss(serial) - 0.25]
         if serial % 4 == 0:
             sampled = Agreement(serial % 5 % 4, 3)
             add_opinion(ledger, (image, question, "red"), 0, OpinionKind.SAMPLE, sampled)
         if is_held_out:
+            ledger.add_answer(
+                AnswerRow(image, question, "student", "v2", "red", "c", "evaluate", logprob=-0.1)
+            )
             before, after = float(serial % 2), float(serial % 4 > 1)
             kind = question_kind(question)
             ledger.add_score("held_out", image, question, "before", "v1", kind, before)
             ledger.add_score("held_out", image, question, "after", "v2", kind, after)
             judged.append(Judgement(kind, before, after))
+    return learned
+
+
+def sure(serial: int) -> float | None:
+    """Log-probability of the answer to a question; every seventh has none, some are equal."""
+    return -0.05 * (serial % 11) if serial % 7 else None
+
+
+def loss(serial: int) -> float:
+    """Mean loss of a question's sample: some are equal."""
+    return 0.25 + serial % 9
 
 
 @contextmanager

@@ -5,8 +5,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from services.core.reliability import NO_ANSWERS, reliability
 from services.orchestrator.ui.overview import JudgedLine
-from services.orchestrator.ui.plots import draw_changes, draw_gains, draw_losses
+from services.orchestrator.ui.plots import (
+    draw_changes,
+    draw_gains,
+    draw_losses,
+    draw_reliability,
+)
 
 ALL = JudgedLine("all", 100, 0.40, 0.70, None, 35, 5)
 WORSE = JudgedLine("how many", 20, 0.80, 0.60, 0.9, 1, 5)
@@ -57,6 +63,21 @@ def test_a_curve_goes_down_with_the_loss():
     assert said(svg).count("step ") <= 22
 
 
+def test_a_student_that_is_too_sure_is_below_the_diagonal():
+    before = reliability([(0.95, serial < 40) for serial in range(100)])
+    after = reliability([(0.95, serial < 95) for serial in range(100)])
+    svg = draw_reliability(before, after)
+    (ring,), (dot,), (ideal,) = (of_class(svg, name) for name in ("before", "better", "ideal"))
+    assert float(ring["cx"]) == float(dot["cx"])
+    assert float(ring["cy"]) > float(dot["cy"]), "up is right more often"
+    (interval,) = of_class(svg, "of-before")
+    assert float(interval["y1"]) > float(ring["cy"]) > float(interval["y2"])
+    assert float(ideal["x1"]) < float(dot["cx"]) < float(ideal["x2"])
+    assert "Before: 95.0% sure, 40.0% right (30.9% to 49.8%, 100 answers)" in said(svg)
+    assert "After: not kept" in said(draw_reliability(before, NO_ANSWERS))
+    assert draw_reliability(NO_ANSWERS, NO_ANSWERS) == ""
+
+
 @pytest.mark.parametrize("draw", [draw_changes, draw_gains])
 def test_there_is_no_picture_of_nothing(draw):
     assert draw([]) == ""
@@ -77,7 +98,13 @@ def test_names_of_kinds_stay_texts_and_the_rarest_are_left_out(draw):
 
 
 def test_every_color_is_a_class_of_the_page():
-    for svg in (draw_changes([ALL, WORSE]), draw_gains([ALL]), draw_losses([(1, 2.0), (2, 1.0)])):
+    known = reliability([(0.5, True)])
+    for svg in (
+        draw_changes([ALL, WORSE]),
+        draw_gains([ALL]),
+        draw_losses([(1, 2.0), (2, 1.0)]),
+        draw_reliability(known, known),
+    ):
         assert "fill=" not in svg
         assert "style=" not in svg
         assert "#" not in svg

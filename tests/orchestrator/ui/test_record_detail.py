@@ -128,3 +128,17 @@ def test_the_other_matchers_are_not_tried_on_a_long_answer(tmp_path):
         assert matches["v9"] is None
         assert matches["v1"] is not None
         assert "too long" in client.get(f"/runs/a/records/{record.image_sha256}-0-0").text
+
+
+def test_a_record_has_its_losses_by_epoch_and_its_log_probabilities(client):
+    (record, *_) = client.get("/runs/a/records.json?order=loss").json()["records"]
+    address = f"/runs/a/records/{record['image_sha256']}-{record['number']}-0"
+    found = client.get(f"{address}.json").json()
+    (learned,) = found["losses"]
+    assert (learned["round"], learned["answer"], learned["by_epoch"]) == (1, "red", [8.5, 8.0])
+    page = client.get(address).text
+    assert re.search(r"epoch 1:</span> 8\.500, .*epoch 2:</span> 8\.000 .*mean 8\.250", page)
+    (record, *_) = client.get("/runs/a/records.json?order=unsure").json()["records"]
+    assert record["student_logprob"] == -0.5
+    address = f"/runs/a/records/{record['image_sha256']}-{record['number']}-0"
+    assert "-0.500 (60.7%)" in client.get(address).text

@@ -12,7 +12,7 @@ from services.orchestrator.run.entries import read_entries
 from services.orchestrator.run.ledger import Ledger
 from services.orchestrator.run.ledger.search import Filter
 from services.orchestrator.run.run import read_run
-from tests.orchestrator.ui.exhibits import make_run, serving, until_counted
+from tests.orchestrator.ui.exhibits import loss, make_run, serving, sure, until_counted
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,18 @@ def key(record):
 
 
 @pytest.mark.parametrize(
-    "asked", [{}, {"cell": "gap"}, {"q": "thing"}, {"order": "newest"}, {"order": "agreement"}]
+    "asked",
+    [
+        {},
+        {"cell": "gap"},
+        {"q": "thing"},
+        {"order": "newest"},
+        {"order": "agreement"},
+        {"order": "loss"},
+        {"order": "sure", "kind": "what color"},
+        {"order": "unsure"},
+        {"order": "unsure", "q": "thing"},
+    ],
 )
 def test_paging_visits_every_record_once(client, asked):
     seen, after, pages = [], "", 0
@@ -85,6 +96,41 @@ def test_least_agreement_comes_first_and_newest_is_the_reverse(client):
     params = {"order": "newest", "after": "2"}
     (last,) = client.get("/runs/a/records.json", params=params).json()["records"]
     assert key(last) == key(first)
+
+
+def serial_of(record):
+    return int(record["question"].rstrip("?").split()[-1])
+
+
+@pytest.mark.parametrize("chosen", [{}, {"cell": ["gap", "known"]}, {"q": "blue"}], ids=str)
+@pytest.mark.parametrize("order", ["loss", "unsure", "sure"])
+def test_figures_bring_the_suspect_records_first(client, order, chosen):
+    def figure(serial: int) -> float:
+        return -loss(serial) if order == "loss" else (sure(serial) or 0.0) * sign
+
+    sign = -1 if order == "sure" else 1
+    everything = client.get("/runs/a/records.json", params=chosen).json()["records"]
+    params, seen = {**chosen, "order": order}, []
+    while True:
+        document = client.get("/runs/a/records.json", params=params).json()
+        seen += [figure(serial_of(record)) for record in document["records"]]
+        if not document["next"]:
+            break
+        params["after"] = document["next"]
+    assert seen == sorted(seen)
+    assert len(seen) > min(25, len(everything)) / 2
+    assert len(seen) == document["found"]
+
+
+@pytest.mark.parametrize("order", ["loss", "unsure", "read"])
+def test_a_record_leads_to_its_neighbours_in_the_list(client, order):
+    first, second, third = client.get(f"/runs/a/records.json?order={order}").json()["records"][:3]
+    page = client.get(
+        f"/runs/a/records/{second['image_sha256']}-{second['number']}-0?order={order}"
+    )
+    for rel, record in (("prev", first), ("next", third)):
+        address = f"/runs/a/records/{record['image_sha256']}-{record['number']}-0"
+        assert f'rel="{rel}" href="{address}' in page.text
 
 
 def test_a_run_without_samples_has_no_record_by_agreement(tmp_path):
@@ -134,6 +180,8 @@ def test_a_chosen_value_is_a_link_that_takes_it_back(client):
         ("order=best", "choose one of"),
         ("after=1;drop", "begin at the first page"),
         ("order=agreement&after=3", "begin at the first page"),
+        ("order=loss&after=3", "begin at the first page"),
+        ("order=sure&after=nan_3", "begin at the first page"),
         ("after=9" + "9" * 30, "begin at the first page"),
         ("q=" + "x" * 501, "at most 500"),
         ("q=" + "+".join(["thing"] * 17), "at most 16"),

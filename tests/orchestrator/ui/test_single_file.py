@@ -90,7 +90,11 @@ def test_the_numbers_are_those_of_the_summary_and_the_gap_comes_first(page, runs
     groups = re.findall(r'<h2 id="([^"]*)">.*?<small>(\d+) of (\d+)</small>', page)
     assert [place for place, _, _ in groups][:2] == ["cell-0", "cell-1"]
     assert int(groups[0][2]) == summary.cells[Cell.GAP]
-    assert all(shown == found for _, shown, found in groups)
+    *whole, by_loss, sure = groups
+    assert all(shown == found for _, shown, found in whole)
+    assert int(by_loss[1]) == 60 < int(by_loss[2]), "the samples of the training"
+    assert int(sure[1]) < int(groups[0][1]), "not every answer has a log-probability"
+    assert "Highest loss in the training first" in page
     assert page.count('<li class="record"') == 120 + 1, "each annotation once, and a refused image"
 
 

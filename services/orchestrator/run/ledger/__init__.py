@@ -9,6 +9,7 @@ selections.py  images and annotations that a step works on
 search.py      annotations by a filter
 opinions.py    votes and samples
 evidence.py    everything on one question
+losses.py      losses of training samples
 excerpt.py     one image's rows as a text
 catalogue.py   its entries by facet and word, in a file next to it: facets.py, shelves.py (what is
                read from the ledger), renewal.py (what has changed), browsing.py (queries)

@@ -10,17 +10,41 @@ from typing import Any
 
 from services.core.errors import InvalidInput
 from services.orchestrator.run.ledger.catalogue import COLUMNS, Catalogue
-from services.orchestrator.run.ledger.facets import EVERYTHING, EntryChoice, Facet, Order
+from services.orchestrator.run.ledger.facets import (
+    EVERYTHING,
+    KNOWN,
+    RANKINGS,
+    EntryChoice,
+    Facet,
+    Order,
+    Ranking,
+)
 
 COUNTED = 5_000
 """Most entries with the searched words that are looked at for the counts."""
+SEARCHED = 10_000
+"""Most entries with the searched words that are brought into the order of a figure."""
 FOUND = f"SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT {COUNTED}"
 BY_COMBINATION = f"""
 SELECT {COLUMNS}, counted FROM (
     SELECT combination, count(*) AS counted FROM ({FOUND}) JOIN entries ON id = rowid
     GROUP BY combination) JOIN combinations ON id = combination
 """
+RANKED_WORDS = f"""
+SELECT {{0}}, id, image, number, attempt FROM entries WHERE id IN (
+    SELECT rowid FROM texts WHERE texts MATCH ? ORDER BY rowid LIMIT {SEARCHED}) {{1}}
+"""
+RANKED = """
+SELECT {0}, id, image, number, attempt FROM entries WHERE combination = ? AND {0} IS NOT NULL {1}
+"""
+HEADS = """
+SELECT combination FROM combinations c JOIN entries e ON e.id = (
+    SELECT id FROM entries WHERE combination = c.id AND {0} IS NOT NULL {1})
+WHERE {2} {3}
+"""
+"""Combinations by their first entry in the order of a figure."""
 _CURSOR = re.compile(r"[0-9]{1,18}")
+_RANK = re.compile(r"(-?[0-9]{1,20}(?:\.[0-9]{1,20})?(?:e[+-][0-9]{1,3})?)_([0-9]{1,18})")
 _AGREEMENT = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
 
 
@@ -89,63 +113,22 @@ def page(
 
     Raises InvalidInput for a text that is no cursor.
     """
+    if order in RANKINGS:
+        return ranked(catalogue, choice, RANKINGS[order], after, limit)
     if order is not Order.AGREEMENT:
-        return list(_in_turn(catalogue, choice, order, _number(after), limit))
+        return list(in_turn(catalogue, choice, order, _number(after), limit))
     reached, _, last = after.rpartition("-")
     found: list[Place] = []
     for value in agreements(catalogue, choice):
-        if after and _share(value) < _share(reached):
+        if after and share(value) < share(reached):
             continue
         start = _number(last) if value == reached else 0
         of_value = replace(choice, values={**choice.values, Facet.SAMPLES: (value,)})
-        for place in _in_turn(catalogue, of_value, Order.READ, start, limit - len(found)):
+        for place in in_turn(catalogue, of_value, Order.READ, start, limit - len(found)):
             found.append(replace(place, cursor=f"{value}-{place.cursor}"))
         if len(found) == limit:
             break
     return found
-
-
-def neighbours(
-    catalogue: Catalogue, choice: EntryChoice, order: Order, entry: int
-) -> tuple[Place | None, Place | None]:
-    """The entries of the choice before and after the one with the id `entry`, which may be none."""
-    if order is Order.AGREEMENT:
-        return _less_agreed(catalogue, choice, entry), _more_agreed(catalogue, choice, entry)
-    back = Order.READ if order is Order.NEWEST else Order.NEWEST
-    before, after = (
-        next(_in_turn(catalogue, choice, towards, entry, 1), None) for towards in (back, order)
-    )
-    return before, after
-
-
-def _more_agreed(catalogue: Catalogue, choice: EntryChoice, entry: int) -> Place | None:
-    own = _agreement(catalogue, entry)
-    if not own:
-        return None
-    found = page(catalogue, choice, Order.AGREEMENT, f"{own}-{entry}", 1)
-    return found[0] if found else None
-
-
-def _less_agreed(catalogue: Catalogue, choice: EntryChoice, entry: int) -> Place | None:
-    own = _agreement(catalogue, entry)
-    for value in reversed(agreements(catalogue, choice)):
-        if not own or _share(value) > _share(own):
-            continue
-        of_value = replace(choice, values={**choice.values, Facet.SAMPLES: (value,)})
-        end = entry if value == own else 0
-        for place in _in_turn(catalogue, of_value, Order.NEWEST, end, 1):
-            return replace(place, cursor=f"{value}-{place.cursor}")
-    return None
-
-
-def _agreement(catalogue: Catalogue, entry: int) -> str:
-    """Agreement of an entry's samples; "" without samples."""
-    rows = catalogue.read(
-        f"SELECT {Facet.SAMPLES} FROM entries e JOIN combinations c ON c.id = combination "
-        "WHERE e.id = ?",
-        entry,
-    )
-    return next((str(value) for (value,) in rows), "")
 
 
 def sample(catalogue: Catalogue, facet: Facet, value: str, limit: int) -> list[Place]:
@@ -166,7 +149,7 @@ def agreements(catalogue: Catalogue, choice: EntryChoice) -> list[str]:
     """Agreements of samples that the choice allows, the least first."""
     rows = catalogue.read("SELECT value FROM tokens WHERE facet = ?", Facet.SAMPLES)
     allowed = choice.values.get(Facet.SAMPLES)
-    return sorted((value for (value,) in rows if not allowed or value in allowed), key=_share)
+    return sorted((value for (value,) in rows if not allowed or value in allowed), key=share)
 
 
 def id_of(catalogue: Catalogue, shelf: int, image: str, number: int, attempt: int) -> int:
@@ -177,7 +160,7 @@ def id_of(catalogue: Catalogue, shelf: int, image: str, number: int, attempt: in
     )
 
 
-def _in_turn(
+def in_turn(
     catalogue: Catalogue, choice: EntryChoice, order: Order, after: int, limit: int
 ) -> Iterator[Place]:
     """Entries by id; the words and facets of the choice are one expression of the index."""
@@ -199,6 +182,48 @@ def _in_turn(
     )
     for entry_id, image, number, attempt in rows:
         yield Place(str(entry_id), str(image), int(number), int(attempt))
+
+
+def ranked(
+    catalogue: Catalogue, choice: EntryChoice, ranking: Ranking, after: str, limit: int
+) -> list[Place]:
+    """Entries by their figure. With words, of the first SEARCHED entries that have them."""
+    figure, way = ranking.column, "DESC" if ranking.is_falling else "ASC"
+    beyond = f"AND ({figure}, id) {'<' if ranking.is_falling else '>'} (?, ?)" if after else ""
+    start: tuple[float, int] | tuple[()] = _figure_and_id(after) if after else ()
+    in_order = f"{beyond} ORDER BY {figure} {way}, id {way} LIMIT ?"
+    known = replace(choice, values={**choice.values, ranking.facet: (KNOWN,)})
+    if choice.phrases:
+        expression = _expression(catalogue, known)
+        rows = catalogue.read(RANKED_WORDS.format(figure, in_order), expression, *start, limit)
+        return [Place(rank(*row[:2]), *row[2:]) for row in rows]
+    # Each combination has its entries in order. The first ones of all are in those combinations
+    # whose own first entries come first.
+    chosen = [value for values in known.values.values() for value in values]
+    allowed = " AND ".join(
+        f"c.{facet} IN ({', '.join('?' * len(values))})" for facet, values in known.values.items()
+    )
+    heads = HEADS.format(
+        figure, in_order, allowed, f"ORDER BY e.{figure} {way}, e.id {way} LIMIT ?"
+    )
+    first = list(catalogue.read(heads, *start, 1, *chosen, limit))
+    of_combination = RANKED.format(figure, in_order)
+    found = [row for one in first for row in catalogue.read(of_combination, *one, *start, limit)]
+    found.sort(reverse=ranking.is_falling)
+    return [Place(rank(*row[:2]), *row[2:]) for row in found[:limit]]
+
+
+def rank(figure: float, entry_id: int) -> str:
+    """Cursor of an entry in the order of a figure."""
+    return f"{figure!r}_{entry_id}"
+
+
+def _figure_and_id(cursor: str) -> tuple[float, int]:
+    """Raises InvalidInput for a text that is no such cursor."""
+    found = _RANK.fullmatch(cursor)
+    if not found:
+        raise InvalidInput(f"after={cursor} is no entry: begin at the first page", field="after")
+    return float(found[1]), int(found[2])
 
 
 def _combinations(catalogue: Catalogue, choice: EntryChoice) -> Iterator[tuple[Any, ...]]:
@@ -231,7 +256,7 @@ def _number(cursor: str) -> int:
     return int(cursor or 0)
 
 
-def _share(agreement: str) -> tuple[float, int]:
+def share(agreement: str) -> tuple[float, int]:
     """Order of agreements such as "3/4". Raises InvalidInput if it is none."""
     found = _AGREEMENT.fullmatch(agreement)
     if not found:

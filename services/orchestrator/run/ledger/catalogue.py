@@ -16,7 +16,7 @@ from services.orchestrator.run.ledger.database import Database
 from services.orchestrator.run.ledger.facets import MOST_KINDS, RARE, Facet, Values
 from services.orchestrator.run.ledger.shelves import Shelved
 
-CATALOGUE_SCHEMA = "2"
+CATALOGUE_SCHEMA = "3"
 COLUMNS = ", ".join(Facet)
 TABLES = f"""
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -26,18 +26,23 @@ CREATE TABLE IF NOT EXISTS tokens (
 CREATE TABLE IF NOT EXISTS combinations (
     id INTEGER PRIMARY KEY, {", ".join(f"{facet} TEXT NOT NULL" for facet in Facet)},
     entries INTEGER NOT NULL DEFAULT 0, UNIQUE ({COLUMNS}));
--- checksum: of the searched texts.
+-- checksum: of the searched texts. loss, logprob: NULL if there is none.
 CREATE TABLE IF NOT EXISTS entries (
     id INTEGER PRIMARY KEY, shelf INTEGER NOT NULL, image TEXT NOT NULL,
     number INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    combination INTEGER NOT NULL, checksum INTEGER NOT NULL,
+    combination INTEGER NOT NULL, checksum INTEGER NOT NULL, loss REAL, logprob REAL,
     UNIQUE (shelf, image, number, attempt));
+CREATE INDEX IF NOT EXISTS by_loss ON entries (combination, loss, id) WHERE loss IS NOT NULL;
+CREATE INDEX IF NOT EXISTS by_logprob
+    ON entries (combination, logprob, id) WHERE logprob IS NOT NULL;
 -- facets: a token for each value that the entry has.
 CREATE VIRTUAL TABLE IF NOT EXISTS texts USING fts5 (
     words, facets, columnsize = 0, tokenize = "unicode61 remove_diacritics 2");
 """
-KNOWN = "SELECT image, number, attempt, id, combination, checksum FROM entries WHERE shelf = ?"
-ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?)"
+KNOWN = """
+SELECT image, number, attempt, id, combination, checksum, loss, logprob FROM entries WHERE shelf = ?
+"""
+ENTRY = "INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 TEXT = "INSERT INTO texts (rowid, words, facets) VALUES (?, ?, ?)"
 COUNT = "UPDATE combinations SET entries = entries + ? WHERE id = ?"
 KINDS = "SELECT count(*) FROM tokens WHERE facet = 'kind'"
@@ -92,12 +97,13 @@ class Catalogue(Database):
             combination = self._combination(values)
             checksum = zlib.crc32(entry.words.encode(errors="replace"))
             entry_id, *before = known.pop(key, (0,))
-            if before == [combination, checksum]:
+            now = [combination, checksum, entry.loss, entry.logprob]
+            if before == now:
                 continue
             if entry_id:
                 self._remove(entry_id, before[0], counts)
             entry_id = entry_id or self._next_id()
-            self.write(ENTRY, entry_id, shelf, *key, combination, checksum)
+            self.write(ENTRY, entry_id, shelf, *key, *now)
             tokens = (
                 f"v{self._token(facet, value)}"
                 for facet, value in zip(Facet, values, strict=True)
@@ -105,7 +111,7 @@ class Catalogue(Database):
             )
             self.write(TEXT, entry_id, entry.words, " ".join(tokens))
             counts[combination] += 1
-        for entry_id, combination, _ in known.values():
+        for entry_id, combination, *_ in known.values():
             self._remove(entry_id, combination, counts)
         for combination, difference in counts.items():
             self.write(COUNT, difference, combination)

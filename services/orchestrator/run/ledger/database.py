@@ -79,7 +79,7 @@ class Database:
         with self._explained:
             self._db.executescript(statements)
 
-    def write(self, statement: str, *values: str | int | float | bytes) -> None:
+    def write(self, statement: str, *values: str | int | float | bytes | None) -> None:
         """Raises MpaError if the disk is full.
 
         Within a batch every later write does so, too, so that the written rows stay a
@@ -98,7 +98,11 @@ class Database:
             raise
 
     def insert(
-        self, table: str, columns: Mapping[str, str | int | float | bytes], *, replaces: bool = True
+        self,
+        table: str,
+        columns: Mapping[str, str | int | float | bytes | None],
+        *,
+        replaces: bool = True,
     ) -> None:
         """Adds a row. One with the same key is replaced, or stays."""
         verb = "INSERT OR REPLACE" if replaces else "INSERT OR IGNORE"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 UNIDENTIFIED = "unidentified"
@@ -16,6 +16,8 @@ NOT_REVIEWED = "no"
 """Value of an annotation that nobody has reviewed."""
 NEVER_SAMPLED = "none"
 """Agreement of samples that no entry has: "" stands for every entry without samples."""
+
+KNOWN = "known"
 
 
 class Facet(StrEnum):
@@ -40,6 +42,10 @@ class Facet(StrEnum):
     """Agreement of the teachers' samples, such as "3/4"."""
     REVIEWED = "reviewed"
     """People's verdict: a member of ReviewState (core/reviews.py), or NOT_REVIEWED."""
+    LOSS = "loss"
+    """KNOWN if the loss of its sample in a training is."""
+    LOGPROB = "logprob"
+    """KNOWN if the log-probability of the student's answer is."""
 
 
 class Result(StrEnum):
@@ -59,7 +65,34 @@ class Order(StrEnum):
     NEWEST = "newest"
     AGREEMENT = "agreement"
     """Least agreement of samples first; only sampled entries."""
+    LOSS = "loss"
+    """Highest loss in the training first; only samples of a training whose losses were kept."""
+    UNSURE = "unsure"
+    """Lowest log-probability of the student's answer first; only where it is known."""
+    SURE = "sure"
+    """The same, highest first."""
 
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """An order by a figure of the entries; equal ones by their ids, in the same direction."""
+
+    column: str
+    """A column of the catalogue's entries, which has an index by combination."""
+    facet: Facet
+    """A facet that is KNOWN for entries with the figure."""
+    is_falling: bool
+
+    @property
+    def reverse(self) -> Ranking:
+        return replace(self, is_falling=not self.is_falling)
+
+
+RANKINGS = {
+    Order.LOSS: Ranking("loss", Facet.LOSS, is_falling=True),
+    Order.UNSURE: Ranking("logprob", Facet.LOGPROB, is_falling=False),
+    Order.SURE: Ranking("logprob", Facet.LOGPROB, is_falling=True),
+}
 
 Values = tuple[str, ...]
 """The values of all facets, in the order of `Facet`."""

@@ -8,10 +8,12 @@ from contextlib import closing, contextmanager
 
 from services.core.errors import WrongState
 from services.orchestrator.run.ledger.database import Database
-from services.orchestrator.run.ledger.schema import INDICES, SCHEMA, SCHEMA_VERSION
+from services.orchestrator.run.ledger.schema import INDICES, LOGPROB, SCHEMA, SCHEMA_VERSION
 
+SHELVED = 4
+"""Schema since which rows are ordered by shelf."""
 CHANGED = ("images", "annotations", "answers", "records")
-"""Tables that had other columns, or another order, in earlier schemas."""
+"""Tables that had another order, and other columns, before it."""
 
 
 def bring_up_to_date(database: Database) -> None:
@@ -22,8 +24,10 @@ def bring_up_to_date(database: Database) -> None:
     database.run_script(SCHEMA)
     schema = _known_schema(database) or SCHEMA_VERSION
     with database.at_once():
-        for table in CHANGED if schema < SCHEMA_VERSION else ():
+        for table in CHANGED if schema < SHELVED else ():
             _rebuild(database, table)
+        if schema == SHELVED:
+            database.write(f"ALTER TABLE answers ADD COLUMN {LOGPROB}")
         for index in INDICES:
             database.write(index)
         database.write("INSERT OR REPLACE INTO meta VALUES ('schema', ?)", str(SCHEMA_VERSION))

@@ -10,7 +10,7 @@ from services.core.provenance import NOTHING_KNOWN, FinishReason, Provenance
 from services.core.usage import Usage
 from services.orchestrator.run.ledger.schema import CACHED, POOL, PROVENANCE
 
-Value = str | int | float | bytes
+Value = str | int | float | bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,10 @@ class AnnotationRow:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRow:
-    """An answer. `role`: teacher or student; schema.py explains `version` and `conditions`."""
+    """An answer. `role`: teacher or student; schema.py explains `version` and `conditions`.
+
+    `logprob`: natural logarithm of the whole answer's probability; None if it was not kept.
+    """
 
     image_sha256: str
     question: str
@@ -61,6 +64,7 @@ class AnswerRow:
     conditions: str
     step: str
     provenance: Provenance = NOTHING_KNOWN
+    logprob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

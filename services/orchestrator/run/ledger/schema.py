@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 PROVENANCE = (
     "finish_reason TEXT NOT NULL DEFAULT ''",
     "system_fingerprint TEXT NOT NULL DEFAULT ''",
@@ -28,6 +28,8 @@ Rows are ordered by shelf first. So rows of images in flight together are on nei
 pages, however many came before; by the hash alone each would be on another page. Rows of
 older programs, and of images outside the run's source, are on shelf 0.
 """
+LOGPROB = "logprob REAL"
+"""Schema 5: natural logarithm of the probability of the answer; NULL if it was not kept."""
 IMAGES_ON_A_SHELF = 512
 INDICES = (
     "CREATE UNIQUE INDEX IF NOT EXISTS accepted_images ON images (sha256) WHERE rejection = ''",
@@ -68,8 +70,14 @@ CREATE TABLE IF NOT EXISTS annotations (
 CREATE TABLE IF NOT EXISTS answers (
     image_sha256 TEXT NOT NULL, question TEXT NOT NULL, role TEXT NOT NULL,
     version TEXT NOT NULL, answer TEXT NOT NULL, conditions TEXT NOT NULL, step TEXT NOT NULL,
-    {", ".join(PROVENANCE)}, {CACHED}, {SHELF},
+    {", ".join(PROVENANCE)}, {CACHED}, {SHELF}, {LOGPROB},
     PRIMARY KEY (shelf, image_sha256, question, role, version)) WITHOUT ROWID;
+-- Schema 5. answer: what the question's sample was trained on in that round; by_epoch: its losses,
+-- a JSON list with null where one is not known.
+CREATE TABLE IF NOT EXISTS losses (
+    shelf INTEGER NOT NULL, image_sha256 TEXT NOT NULL, question TEXT NOT NULL,
+    round INTEGER NOT NULL, answer TEXT NOT NULL, by_epoch TEXT NOT NULL,
+    PRIMARY KEY (shelf, image_sha256, question, round)) WITHOUT ROWID;
 -- student_matcher: "" is the same as matcher, which decided on the teacher's answer.
 CREATE TABLE IF NOT EXISTS records (
     image_sha256 TEXT NOT NULL, number INTEGER NOT NULL, cell TEXT NOT NULL, matcher TEXT NOT NULL,

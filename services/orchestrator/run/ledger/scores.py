@@ -30,6 +30,14 @@ WHERE role = ?1 AND step != 'sample' AND (?2 = '' OR version = ?2)
 """
 BILLED_BY_STEP = "SELECT sum(cost_usd * (1 - cached)) FROM answers WHERE step = ?"
 
+CERTAINTIES = """
+SELECT a.logprob, s.score FROM scores s
+CROSS JOIN images i ON i.sha256 = s.image_sha256 AND i.rejection = ''
+JOIN answers a ON a.shelf = i.shelf AND a.image_sha256 = s.image_sha256
+    AND a.question = s.question AND a.role = 'student' AND a.version = s.version
+WHERE s.question_set = 'held_out' AND s.role = ? AND s.version = ? AND a.logprob IS NOT NULL
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ScoredQuestion:
@@ -45,6 +53,12 @@ def scores(ledger: Ledger, question_set: str, role: str, version: str) -> Iterat
     """Scores of a version by image and question. `role`: before, after or teacher."""
     for row in ledger.read(SCORES, question_set, role, version):
         yield ScoredQuestion(*row)
+
+
+def certainties(ledger: Ledger, role: str, version: str) -> Iterator[tuple[float, float]]:
+    """Log-probability and score of a version's held-out answers, where the former was kept."""
+    for logprob, score in ledger.read(CERTAINTIES, role, version):
+        yield float(logprob), float(score)
 
 
 def drop_scores(ledger: Ledger, question_set: str, role: str, version: str) -> None:

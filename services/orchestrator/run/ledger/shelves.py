@@ -11,6 +11,7 @@ from services.core.errors import Cancelled
 from services.core.questions import question_kind
 from services.core.reviews import Counted
 from services.orchestrator.run.ledger.facets import (
+    KNOWN,
     NOT_REVIEWED,
     UNIDENTIFIED,
     Facet,
@@ -19,6 +20,7 @@ from services.orchestrator.run.ledger.facets import (
     values_of,
 )
 from services.orchestrator.run.ledger.ledger import Ledger
+from services.orchestrator.run.ledger.losses import mean_loss, read_losses
 from services.orchestrator.run.ledger.opinions import Label, has_opinions
 from services.orchestrator.run.ledger.review_book import ReviewBook, count_verdicts
 from services.orchestrator.run.ledger.schema import LEAK
@@ -47,6 +49,7 @@ FROM opinions CROSS JOIN images ON sha256 = image_sha256 AND rejection = ''
 WHERE kind = 'sample' GROUP BY shelf
 """
 """CROSS JOIN: the few scores and opinions are read first, not the images."""
+LEARNED = "SELECT shelf, count(*) || '.' || max(round) FROM losses GROUP BY shelf"
 REFUSED = f"SELECT {REASONS} FROM images WHERE rejection != ''"
 LEAKS = f"SELECT count(*) FROM images WHERE rejection != '' AND rejection = '{LEAK}'"
 ENTRIES = """
@@ -57,7 +60,11 @@ SELECT a.image_sha256, a.number, a.attempt, a.question, a.answer, a.text, a.reje
     (SELECT group_concat(answer, ' ') FROM answers WHERE shelf = a.shelf
         AND image_sha256 = a.image_sha256 AND question = a.question AND role = 'teacher'),
     (SELECT sum(agreed) || '/' || sum(asked) FROM opinions WHERE image_sha256 = a.image_sha256
-        AND question = a.question AND answer = a.answer AND kind = 'sample')
+        AND question = a.question AND answer = a.answer AND kind = 'sample'),
+    (SELECT by_epoch FROM losses WHERE shelf = a.shelf AND image_sha256 = a.image_sha256
+        AND question = a.question ORDER BY round DESC LIMIT 1),
+    (SELECT logprob FROM answers WHERE shelf = a.shelf AND image_sha256 = a.image_sha256
+        AND question = a.question AND role = 'student' AND version = ?3)
 FROM annotations a
 LEFT JOIN images i ON i.sha256 = a.image_sha256 AND i.rejection = ''
 LEFT JOIN records r ON r.shelf = a.shelf AND r.image_sha256 = a.image_sha256
@@ -92,6 +99,10 @@ class Shelved:
     words: str
     """Texts to search."""
     values: Values
+    loss: float | None = None
+    """Mean loss of its training sample over the epochs of the last training that had it."""
+    logprob: float | None = None
+    """Log-probability of the answer of the round's base version."""
 
 
 def marks(
@@ -106,6 +117,7 @@ def marks(
         (ANNOTATED, ()),
         (IDENTIFIED, (ledger.round,)),
         (REJECTED, ()),
+        (LEARNED, ()),
     ]
     if versions.candidate:
         counted.append((SCORED, (versions.candidate,)))
@@ -152,12 +164,15 @@ def read_shelf(
 def _shelved(row: tuple[Any, ...], verdicts: Mapping[Label, Counted]) -> Shelved:
     image, number, attempt, question, answer, reply, rejection, origin, *others = row
     path, held_out, cell, matcher, student_matcher, before, after, judged, *answers = others
-    student, teachers, samples = answers
+    student, teachers, samples, losses, logprob = answers
+    loss = None if rejection or not losses else mean_loss(read_losses(losses))
     values = {Facet.ORIGIN: origin, Facet.REJECTED: rejection}
     if question:
         values[Facet.KIND] = question_kind(question)
         verdict = verdicts.get((image, question, answer))
         values[Facet.REVIEWED] = verdict.state if verdict else NOT_REVIEWED
+        values[Facet.LOSS] = "" if loss is None else KNOWN
+        values[Facet.LOGPROB] = "" if logprob is None else KNOWN
     if path is not None:
         values[Facet.HELD_OUT] = "yes" if held_out else "no"
     if samples:
@@ -170,7 +185,7 @@ def _shelved(row: tuple[Any, ...], verdicts: Mapping[Label, Counted]) -> Shelved
             values |= {Facet.RESULT: result_of(before, after), Facet.JUDGED: judged}
     written = (question, answer) if question else (reply,)
     words = _words(*written, student, teachers, path)
-    return Shelved(image, number, attempt, words, values_of(values))
+    return Shelved(image, number, attempt, words, values_of(values), loss, logprob)
 
 
 def _matchers(of_teacher: str, of_student: str) -> str:

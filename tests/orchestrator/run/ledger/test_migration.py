@@ -69,7 +69,7 @@ def test_a_ledger_of_schema_1_is_taken_up(tmp_path, indices):
             ("a.png", Cell.GAP)
         ]
         assert taken_up.cell("aa", 0) == "gap"
-        assert taken_up.meta("schema") == "4"
+        assert taken_up.meta("schema") == "5"
         fresh = Ledger(tmp_path / "fresh.sqlite")
         columns = (
             "SELECT m.name, c.name, c.pk FROM sqlite_master m "
