@@ -1,0 +1,34 @@
+"""A page on which no script may fail, and which may ask nobody but its own server."""
+
+from contextlib import contextmanager
+from urllib.parse import urlsplit
+
+OWN = ("127.0.0.1", "localhost", "")
+"""Hosts of services in tests; "" is that of files, data: and blob:."""
+
+
+@contextmanager
+def strict_page(browser, **context):
+    """A page that fails its test for an error of a script, or a request to elsewhere.
+
+    `page.allowed`: words of errors in the console that a test causes on purpose.
+    """
+    opened = browser.new_context(viewport={"width": 1024, "height": 900}, **context)
+    opened.set_default_timeout(90_000)
+    page = opened.new_page()
+    page.allowed = []
+    faults = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda said: said.type == "error" and faults.append(said.text))
+    page.on("request", lambda asked: faults.append(asked.url) if _is_foreign(asked.url) else None)
+    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+    try:
+        yield page
+    finally:
+        opened.close()
+    faults = [fault for fault in faults if not any(words in fault for words in page.allowed)]
+    assert faults == []
+
+
+def _is_foreign(url):
+    return (urlsplit(url).hostname or "") not in OWN
