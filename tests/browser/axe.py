@@ -18,15 +18,15 @@ class Axe:
     def __init__(self):
         self._script = files("axe_playwright_python").joinpath("axe.min.js").read_text()
 
-    def findings(self, page, name):
-        """Sentences about the page as it is, in every width and mode. `name` begins them."""
+    def findings(self, page, name, widths=WIDTHS, modes=MODES):
+        """Sentences about the page as it is, in each width and mode. `name` begins them."""
         page.evaluate(self._script)
         found = []
-        for mode in MODES:
+        for mode in modes:
             page.emulate_media(color_scheme=mode)
-            for width in WIDTHS:
+            for width in widths:
                 page.set_viewport_size({"width": width, "height": 900})
-                options = OPTIONS if mode == MODES[0] else COLORS
+                options = OPTIONS if mode == modes[0] else COLORS
                 where = f"{name}, {mode}, {width} px"
                 found += [f"{where}: {each}" for each in _violations(page, options)]
                 if excess := page.evaluate(EXCESS):

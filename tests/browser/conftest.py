@@ -10,7 +10,7 @@ import pytest
 from services.student.production import SampleSettings
 from tests.browser.axe import Axe
 from tests.browser.chromium import FLAGS, chromium
-from tests.browser.strict import strict_page
+from tests.browser.strict import address, strict_page
 from tests.orchestrator.ui.exhibits import make_run, serving, until_counted
 from tests.serving import fake_student_settings
 from tests.student.over_http import publish, student_over_http
@@ -44,8 +44,8 @@ def page(browser):
 def site(tmp_path_factory):
     """Address of an explorer over the runs "a" and "b"; tests change nothing in them."""
     folder = tmp_path_factory.mktemp("browser")
-    make_run(folder / "runs" / "a", folder / "pool", images=12)
-    make_run(folder / "runs" / "b", folder / "pool", images=6)
+    make_run(folder / "runs" / "a", folder / "pool", images=8)
+    make_run(folder / "runs" / "b", folder / "pool", images=4)
     with serving(folder / "runs") as client:
         for run in ("a", "b"):
             until_counted(client, run)
@@ -72,10 +72,6 @@ def student(tmp_path_factory):
     )
     with student_in_thread(settings, folder / "candidate") as url:
         yield url, folder / "samples"
-
-
-def address(client):
-    return str(client.base_url).rstrip("/")
 
 
 @contextmanager

@@ -27,8 +27,13 @@ def strict_page(browser, **context):
     finally:
         opened.close()
     faults = [fault for fault in faults if not any(words in fault for words in page.allowed)]
-    assert faults == []
+    assert not faults, faults
 
 
 def _is_foreign(url):
     return (urlsplit(url).hostname or "") not in OWN
+
+
+def address(client):
+    """Where a client's server is, without a slash at the end."""
+    return str(client.base_url).rstrip("/")
