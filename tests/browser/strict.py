@@ -18,10 +18,15 @@ def strict_page(browser, **context):
     page = opened.new_page()
     page.allowed = []
     faults = []
+
+    def refuse(dialog):
+        faults.append(dialog.message)
+        dialog.dismiss()
+
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda said: said.type == "error" and faults.append(said.text))
-    page.on("request", lambda asked: faults.append(asked.url) if _is_foreign(asked.url) else None)
-    page.on("dialog", lambda dialog: (faults.append(dialog.message), dialog.dismiss()))
+    page.on("console", lambda said: faults.extend([said.text] * (said.type == "error")))
+    page.on("request", lambda asked: faults.extend([asked.url] * _is_foreign(asked.url)))
+    page.on("dialog", refuse)
     try:
         yield page
     finally:

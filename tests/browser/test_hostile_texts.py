@@ -64,7 +64,9 @@ def test_lists_show_them_as_text(page, hostile):
     require_untouched(page)
 
 
-@pytest.mark.parametrize(("words", "begin"), [("script", MARKUP), ("long", "long WWW")])
+@pytest.mark.parametrize(
+    ("words", "begin"), [("script", MARKUP), ("long", "long WWW")], ids=["markup", "long"]
+)
 def test_a_record_shows_them_as_text_and_keeps_them_within_its_box(
     page, hostile, axe, words, begin
 ):
