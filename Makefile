@@ -23,7 +23,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constr
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-vllm quick fast test check audit format protos protos-check protos-released haproxy prometheus \
-    openai-js fuzz arms \
+    openai-js chromium fuzz arms \
     bench-mini bench-recipes bench gpu-check zoo clean
 
 help:  ## List the targets
@@ -51,7 +51,7 @@ fast: check  ## Check, and run every test but the slow ones: real models, real p
 
 # One thread for each process: several that share two cores wait for each other less.
 test: $(VENV)/.installed-vllm  ## Check, and run every test, as CI does
-	@$(MAKE) $(STUBS_VENV)/.installed haproxy prometheus openai-js & tools=$$!; \
+	@$(MAKE) $(STUBS_VENV)/.installed haproxy prometheus openai-js chromium & tools=$$!; \
 	    $(MAKE) check; checked=$$?; wait $$tools && exit $$checked
 	@$(MAKE) protos-check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not alone" $(PARALLEL) --durations 40
@@ -72,6 +72,11 @@ openai-js:
 	@command -v npm > /dev/null || test "$$(id -u)" != 0 || \
 	    { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends nodejs npm; } || true
 	@npm install --silent --no-audit --no-fund --prefix build/js openai@6.49.0 || true
+
+# The browser that is shown the pages. Without root, or a network, its tests say that it is missing.
+chromium:
+	@command -v chromium > /dev/null || test "$$(id -u)" != 0 || \
+	    { apt-get update --quiet && apt-get install --yes --quiet --no-install-recommends chromium; } || true
 
 # A failed request is repeated by its number (tests/attacks/test_fuzz.py), a failed input by its file, build/crash-*.
 fuzz: $(VENV)/.installed  ## Send 100,000 odd requests over each protocol, then search each reader for faults (30 minutes)

@@ -19,10 +19,10 @@ from services.orchestrator.cli.main import app
 from services.orchestrator.run.ledger import AnnotationRow, AnswerRow, ImageRow, Ledger
 from services.orchestrator.run.run import read_run
 from services.orchestrator.run.summary import summarise
+from tests.browser.chromium import FLAGS, chromium
 from tests.orchestrator.ui.exhibits import make_run
 from tests.pictures import photo
 
-CHROMIUM = shutil.which("chromium")
 HOSTILE = (
     '</style><script>alert("x")</script><img src=//evil.example/x> & \u202egnp.exe {{ 7*7 }} \x00'
 )
@@ -190,7 +190,6 @@ def test_a_run_of_2000_photos_is_small_enough_to_mail(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 def test_chromium_opens_it_from_disk_without_a_request(page, runs, tmp_path):
     """A page that does ask for something shows that a request would be seen."""
     asking = tmp_path / "asking.html"
@@ -205,8 +204,8 @@ def test_chromium_opens_it_from_disk_without_a_request(page, runs, tmp_path):
 def requested(file, folder):
     """Requests of a page, without those that Chromium makes for itself."""
     folder.mkdir()
-    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom")
-    command = [str(CHROMIUM), *flags, f"--user-data-dir={folder}", f"--log-net-log={folder}/net"]
+    flags = (*FLAGS, "--enable-logging=stderr", "--dump-dom")
+    command = [chromium(), *flags, f"--user-data-dir={folder}", f"--log-net-log={folder}/net"]
     with (folder / "page").open("w") as out, (folder / "errors").open("w") as errors:
         subprocess.run([*command, file.as_uri()], check=True, stdout=out, stderr=errors, timeout=60)
     events = json.loads((folder / "net").read_text())["events"]

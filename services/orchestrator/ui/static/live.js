@@ -7,13 +7,24 @@ const source = new EventSource(live.dataset.events);
 
 async function renew() {
   const response = await fetch(location.href).catch(() => null);
+  if (response?.status === 404) {
+    live.querySelector(".lead").textContent = "This run is no longer there.";
+    return;
+  }
   if (!response?.ok) return;
   const page = new DOMParser().parseFromString(await response.text(), "text/html");
   const fresh = page.querySelector("[data-events]");
   if (!fresh) return;
-  const focused = live.contains(document.activeElement) && document.activeElement.href;
+  const focused = live.contains(document.activeElement) && name(document.activeElement);
   live.replaceChildren(...fresh.childNodes);
-  if (focused) [...live.querySelectorAll("a")].find((link) => link.href === focused)?.focus();
+  if (focused) {
+    const operable = [...live.querySelectorAll("a, [tabindex]")];
+    operable.find((element) => name(element) === focused)?.focus();
+  }
+}
+
+function name(element) {
+  return element.href ?? element.getAttribute("aria-label");
 }
 
 async function poll() {

@@ -1,0 +1,19 @@
+"""Debian's Chromium, and the flags that keep it from everything but the page."""
+
+from tests.tools import program
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium():
+    """Its path. Without it, the test is left out, or fails where everything must be tested."""
+    return program("chromium", "it shows the pages (as root: apt-get install chromium)", "/usr/bin")
