@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -58,23 +59,22 @@ def read_pages(folder: Path) -> dict[Path, PageParser]:
     return pages
 
 
-def broken_links(folder: Path) -> list[str]:
+def broken_links(pages: dict[Path, PageParser]) -> list[str]:
     """Links between pages, and files that pages load, which are not there: "page: link" each."""
-    pages = read_pages(folder.resolve())
     return [
-        f"{path.relative_to(folder.resolve())}: {link}"
+        f"{path.name}: {link}"
         for path, page in pages.items()
         for link in (*page.links, *page.loaded)
         if not _resolves(link, path, pages)
     ]
 
 
-def foreign_requests(folder: Path) -> list[str]:
+def foreign_requests(pages: dict[Path, PageParser], sheets: Iterable[Path] = ()) -> list[str]:
     """Addresses on other hosts that a page or a style sheet loads: "file: address" each."""
-    loaded = [(path, address) for path, page in read_pages(folder).items() for address in page.loaded]
-    for path in sorted(folder.rglob("*.css")):
+    loaded = [(path, address) for path, page in pages.items() for address in page.loaded]
+    for path in sheets:
         loaded += [(path, address) for address in _styled(path.read_text(encoding="utf-8"))]
-    return [f"{path.relative_to(folder)}: {address}" for path, address in loaded if _is_far(address)]
+    return [f"{path.name}: {address}" for path, address in loaded if _is_far(address)]
 
 
 def _styled(text: str) -> Iterator[str]:
@@ -91,10 +91,9 @@ def _resolves(link: str, path: Path, pages: dict[Path, PageParser]) -> bool:
     parts = urlsplit(link)
     if parts.scheme or parts.netloc:
         return parts.scheme in ("http", "https", "data", "mailto") and not link.startswith("//")
-    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
-    if target.is_dir():
-        target /= "index.html"
-    if not target.is_file():
-        return False
-    anchor = unquote(parts.fragment)
-    return not anchor or target not in pages or anchor in pages[target].anchors
+    target = path
+    if parts.path:
+        target = Path(os.path.normpath(path.parent / unquote(parts.path)))
+    if target not in pages:
+        return not parts.fragment and target.is_file()
+    return not parts.fragment or unquote(parts.fragment) in pages[target].anchors

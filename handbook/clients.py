@@ -36,7 +36,9 @@ def _class(name: str, found: type[Any]) -> Iterator[str]:
     for method, function in inspect.getmembers(found, _is_call):
         if not method.startswith("_"):
             yield f"### {name}.{method}\n"
-            signature = inspect.signature(function).replace(return_annotation=inspect.Signature.empty)
+            signature = inspect.signature(function).replace(
+                return_annotation=inspect.Signature.empty
+            )
             word = "await " if inspect.iscoroutinefunction(function) else ""
             yield f"```python\n{word}{method}{_signature(signature)}\n```\n"
             yield _text(function)

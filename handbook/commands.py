@@ -27,9 +27,7 @@ def command_page() -> str:
     return "\n".join(parts)
 
 
-def _walk(
-    command: Any, words: tuple[str, ...]
-) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _walk(command: Any, words: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
     if not command.hidden:
         yield words, command
         for name, child in getattr(command, "commands", {}).items():

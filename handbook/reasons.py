@@ -73,7 +73,9 @@ def _values(tree: ast.Module, places: dict[str, set[int]]) -> Iterator[ast.expr]
                 if one.arg in _NAMES:
                     yield default
             if node.name in _CHOICES:
-                yield from (n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value)
+                yield from (
+                    n.value for n in ast.walk(node) if isinstance(n, ast.Return) and n.value
+                )
 
 
 def _is_reason(node: ast.Assign) -> bool:

@@ -13,7 +13,9 @@ from services.rpc.http.completions.openapi import openapi
 def route_page() -> str:
     """Every route of both services."""
     document = openapi()
-    roles = {name: needed for name, needed in NEEDED.items() if not name.startswith(("/mpa.", "/g"))}
+    roles = {
+        name: needed for name, needed in NEEDED.items() if not name.startswith(("/mpa.", "/g"))
+    }
     rows = [
         (code(name.replace(":path", "")), " or ".join(sorted(code(str(one)) for one in needed)))
         for name, needed in roles.items()
@@ -45,7 +47,11 @@ def _operation(name: str, operation: dict[str, Any]) -> list[str]:
         if content["schema"].get("properties"):
             parts.append(_fields(content["schema"]))
     rows = [
-        (status, plain(reply.get("description", "")), ", ".join(map(code, reply.get("content", {}))))
+        (
+            status,
+            plain(reply.get("description", "")),
+            ", ".join(map(code, reply.get("content", {}))),
+        )
         for status, reply in operation["responses"].items()
     ]
     return [*parts, table(("status", "meaning", "content"), rows)]

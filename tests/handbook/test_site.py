@@ -30,13 +30,20 @@ def test_every_document_is_a_page(site):
         assert page.is_file(), page
 
 
-def test_no_link_and_no_anchor_is_broken(site):
-    assert broken_links(site) == []
-    assert sum(len(page.links) for page in read_pages(site).values()) > 1000
+@pytest.fixture(scope="module")
+def pages(site):
+    return read_pages(site)
 
 
-def test_no_page_asks_another_host(site):
-    assert foreign_requests(site) == []
+def test_no_link_and_no_anchor_is_broken(pages):
+    assert broken_links(pages) == []
+    assert sum(len(page.links) for page in pages.values()) > 1000
+
+
+def test_no_page_asks_another_host(site, pages):
+    sheets = list(site.rglob("*.css"))
+    assert sheets
+    assert foreign_requests(pages, sheets) == []
 
 
 def test_search_finds_words_of_documents_and_of_the_reference(site):
@@ -58,7 +65,7 @@ def test_search_finds_words_of_documents_and_of_the_reference(site):
 )
 def test_broken_links_are_found(tmp_path, body):
     (tmp_path / "page.html").write_text(f'<h1 id="here">x</h1><a href="#here">y</a>{body}')
-    assert len(broken_links(tmp_path)) == 1
+    assert len(broken_links(read_pages(tmp_path))) == 1
 
 
 @pytest.mark.parametrize(
@@ -73,4 +80,4 @@ def test_broken_links_are_found(tmp_path, body):
 )
 def test_requests_to_other_hosts_are_found(tmp_path, body):
     (tmp_path / "page.html").write_text(f'<a href="https://elsewhere">a link</a>{body}')
-    assert len(foreign_requests(tmp_path)) == 1
+    assert len(foreign_requests(read_pages(tmp_path))) == 1
