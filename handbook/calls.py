@@ -55,9 +55,10 @@ def call_page() -> str:
         ]
         parts += _section(block, table(("RPC", "request and reply", "role", "meaning"), rows))
     for block in others:
-        rows = [(code(one.name), code(one.kind), plain(one.comment)) for one in block.entries]
+        fields = [(code(one.name), code(one.kind), plain(one.comment)) for one in block.entries]
         header = ("value", "number") if block.word == "enum" else ("field", "type")
-        parts += _section(block, table((*header, "meaning"), rows) if rows else "It is empty.\n")
+        body = table((*header, "meaning"), fields) if fields else "It is empty.\n"
+        parts += _section(block, body)
     return "\n".join(parts)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
@@ -89,12 +90,12 @@ def _identified(run: Run, entries: Sequence[Entry]) -> str:
 
 def _example(run: Run, entry: Entry, y: int) -> list[str]:
     assert entry.annotation is not None and entry.student is not None
-    teacher = f", teacher: {entry.teacher.text}" if entry.teacher else ""
+    teacher = f", teacher: {entry.teacher.answer}" if entry.teacher else ""
     return [
         _image(run, entry, 270, y + 8, IMAGE - 16),
         _text(364, y + 30, entry.annotation.question),
         _text(364, y + 54, f"annotation: {entry.annotation.answer}", FAINT),
-        _text(364, y + 76, f"student: {entry.student.text}{teacher}"),
+        _text(364, y + 76, f"student: {entry.student.answer}{teacher}"),
     ]
 
 
@@ -111,8 +112,12 @@ def _levelled(run: Run, gap: int) -> str:
             _text(int(90 + 400 * value), y + 16, f"{value:.1%}"),
         ]
     parts.append(_text(16, 136, "accuracy on questions about held-out images", FAINT))
-    parts.append(_text(16, 162, f"fixed {last.fixed}, broken {last.broken}: {last.outcome}"))
-    return _svg("The student trains on the gap, and is compared with the live version", 180, parts)
+    outcome = last.outcome.replace("_", " ")
+    parts.append(_text(16, 166, f"fixed {last.fixed}, broken {last.broken}: {outcome}"))
+    lines = textwrap.wrap(last.reason, 84)
+    parts += [_text(16, 190 + 20 * row, line, FAINT) for row, line in enumerate(lines)]
+    title = "The student trains on the gap, and is compared with the live version"
+    return _svg(title, 186 + 20 * len(lines), parts)
 
 
 def _image(run: Run, entry: Entry, x: int, y: int, side: int = IMAGE) -> str:

@@ -28,4 +28,7 @@ _NAMES = {"<": "lt", ">": "gt"}
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """Markdown of one line; Python-Markdown takes a bar within code as it is."""
+    parts = " ".join(text.split()).split("`")
+    parts[::2] = [part.replace("|", "\\|") for part in parts[::2]]
+    return "`".join(parts)
