@@ -94,6 +94,8 @@ def _resolves(link: str, path: Path, pages: dict[Path, PageParser]) -> bool:
     target = path
     if parts.path:
         target = Path(os.path.normpath(path.parent / unquote(parts.path)))
+    if target / "index.html" in pages:
+        target /= "index.html"
     if target not in pages:
         return not parts.fragment and target.is_file()
     return not parts.fragment or unquote(parts.fragment) in pages[target].anchors

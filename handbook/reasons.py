@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from handbook.sources import ROOT
@@ -16,6 +17,7 @@ _CHOICES = ("_reason", "fault")
 """Functions that return one."""
 
 
+@cache
 def reasons_in_code() -> dict[str, set[str]]:
     """Each reason that services/ can give, and the modules that name it."""
     trees = {

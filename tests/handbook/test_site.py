@@ -48,7 +48,7 @@ def test_no_page_asks_another_host(site, pages):
 
 def test_search_finds_words_of_documents_and_of_the_reference(site):
     index = (site / "search/search_index.json").read_text()
-    assert "corrected record" in index
+    assert "Correct one record" in index
     assert "PromoteVersion" in index
     assert "--near-duplicates" in index
 
