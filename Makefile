@@ -24,7 +24,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --no-compile --constraint constr
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-vllm quick fast test check audit format protos protos-check protos-released haproxy prometheus \
     openai-js chromium fuzz arms \
-    bench-mini bench-recipes bench gpu-check zoo clean
+    site bench-mini bench-recipes bench gpu-check zoo clean
 
 help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -112,6 +112,11 @@ protos-check: protos
 
 protos-released: $(VENV)/.installed  ## Record the protos as released: later ones may not break them
 	$(BIN)/buf build --exclude-source-info --output protos/released.binpb
+
+# Strict: a page that is missing from the navigation, or a link that leads nowhere, ends the build.
+site: export NO_MKDOCS_2_WARNING = 1
+site: $(VENV)/.installed  ## Build the documentation site into build/site, without a network
+	$(BIN)/python -m mkdocs build --strict
 
 arms: $(VENV)/.installed  ## Compare ways of selection on the bundled pair (docs/reproduce.md)
 	$(BIN)/python -m zoo.easy_vqa $(DATA)
