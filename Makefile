@@ -31,7 +31,7 @@ help:  ## List the targets
 
 demo: $(VENV)/.installed  ## Align a small VLM from unlabeled images alone, through the real services
 	@$(BIN)/python -m zoo.easy_vqa $(DATA)
-	@$(BIN)/mpa-orch align $(DATA)/pool --task vqa --local --run $(RUN) --eval $(EVAL) --limit $(LIMIT) --yes
+	@$(BIN)/mpa-orch align $(DATA)/pool --task vqa --local --run $(RUN) --eval $(EVAL) --questions 2 --limit $(LIMIT) --yes
 
 demo-vllm: export MPA_TEACHER_ENGINE = vllm
 demo-vllm: export MPA_STUDENT_ENGINE = vllm
