@@ -249,4 +249,5 @@ class LoadedStudent:
         image = await self._images.receive_bytes(picture.data)
         prompt = Prompt(image, text, decoding, system=self._system_prompt, scored=scored)
         reply = await self._model.generate(prompt)
-        return AnswerReply(reply.text, version, reply.provenance, reply.known_logprob)
+        logprob = reply.known_logprob if scored else None
+        return AnswerReply(reply.text, version, reply.provenance, logprob)

@@ -81,7 +81,7 @@ async def test_the_whole_loop_and_no_process_is_left(tmp_path, models, images):
     assert code == 0, errors
     assert "starting the teacher" in errors
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["recipe"] == "rehearsal"
+    assert summary["recipe"] == "parity"
     assert summary["version"]["after"]
     assert summary["swap"]["failed"] == 0
     assert services_of(folder) == []
