@@ -25,12 +25,17 @@ _SIGNS_OF_NO_MEMORY = (
     "can't start new thread",
 )
 """Texts of errors of torch on a CPU, of CUDA and NCCL, of cuBLAS and its kin, and of Python."""
+_NO_PRIMITIVE = "could not create a primitive"
+"""The whole text of oneDNN's error if there is no memory for its code or its scratch space."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether a GPU, or this machine, had no memory for a tensor."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        sign in str(error) for sign in _SIGNS_OF_NO_MEMORY
+    text = str(error)
+    return (
+        isinstance(error, (torch.OutOfMemoryError, MemoryError))
+        or text == _NO_PRIMITIVE
+        or any(sign in text for sign in _SIGNS_OF_NO_MEMORY)
     )
 
 

@@ -68,6 +68,7 @@ def _engine(folder, device=None, **settings):
         "NCCL error: unhandled cuda error\nLast error:\nCuda failure 2 'out of memory'",
         "std::bad_alloc",
         "can't start new thread",
+        "could not create a primitive",
     ],
 )
 def test_libraries_have_many_words_for_no_memory(text):
@@ -75,6 +76,8 @@ def test_libraries_have_many_words_for_no_memory(text):
 
     assert is_out_of_memory(RuntimeError(text))
     assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    of_another_kind = "could not create a primitive descriptor for a matmul primitive"
+    assert not is_out_of_memory(RuntimeError(of_another_kind))
 
 
 async def _texts(engine, prompts):
