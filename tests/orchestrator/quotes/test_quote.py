@@ -9,6 +9,7 @@ from rich.console import Console
 
 from services.core.errors import WrongState
 from services.core.intervals import Interval
+from services.core.presets import PRESETS
 from services.core.usage import Usage
 from services.orchestrator.cli import commands
 from services.orchestrator.cli.align import align
@@ -148,9 +149,8 @@ async def test_training_is_told_in_steps_and_in_time_where_there_was_one_before(
     async with bench(tmp_path / "run", pool, student=student, lora_rank=lora_rank) as b:
         found = await quoted(b, tmp_path / "pilot", size=500)
         actual = await b.align()
-    assert (
-        found.training.steps == -(-actual.parity_set // 16) * 2
-    )  # epochs, by the bundled student's preset
+    epochs = PRESETS["bundled"].hyperparameters.epochs
+    assert found.training.steps == -(-actual.parity_set // 16) * epochs
     assert found.training.seconds == (step_s and step_s * found.training.steps)
     assert said in found.training.basis
     stages_s = sum(stage.seconds for stage in found.stages)
