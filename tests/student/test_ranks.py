@@ -17,11 +17,12 @@ def test_workers_end_before_a_process_becomes_another_program():
 
     numbers = TensorDataset(torch.arange(100))
     before = signal.getsignal(signal.SIGCHLD)
+    of_others = set(multiprocessing.active_children())  # engines of earlier tests, ended elsewhere
     try:
         iterator = iter(DataLoader(numbers, num_workers=2, persistent_workers=True))
         next(iterator)
-        assert len(multiprocessing.active_children()) >= 2
+        assert len(set(multiprocessing.active_children()) - of_others) >= 2
         end_workers()
-        assert not multiprocessing.active_children()
+        assert set(multiprocessing.active_children()) <= of_others
     finally:
         signal.signal(signal.SIGCHLD, before)
