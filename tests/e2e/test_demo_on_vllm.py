@@ -8,7 +8,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_demo_on_vllm_aligns_and_promotes(tmp_path):
-    summary, _ = demonstrate("demo-vllm", tmp_path, limit=800, every=10)
+    summary, _ = demonstrate("demo-vllm", tmp_path, limit=400, every=20)
     assert summary["promoted"], summary["reason"]
     assert summary["aligned"]["accuracy"] > summary["zero_shot"]["accuracy"] + 0.2
     assert summary["swap"]["requests"] > 200
