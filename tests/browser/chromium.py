@@ -1,5 +1,7 @@
 """Debian's Chromium, and the flags that keep it from everything but the page."""
 
+from contextlib import contextmanager
+
 from tests.tools import program
 
 FLAGS = (
@@ -17,3 +19,15 @@ FLAGS = (
 def chromium():
     """Its path. Without it, the test is left out, or fails where everything must be tested."""
     return program("chromium", "it shows the pages (as root: apt-get install chromium)", "/usr/bin")
+
+
+@contextmanager
+def opened_browser():
+    """Not in asynchronous tests: it has a loop of its own."""
+    path = chromium()
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()

@@ -9,7 +9,7 @@ import pytest
 
 from services.student.production import SampleSettings
 from tests.browser.axe import Axe
-from tests.browser.chromium import FLAGS, chromium
+from tests.browser.chromium import opened_browser
 from tests.browser.strict import address, strict_page
 from tests.orchestrator.ui.exhibits import make_run, serving, until_counted
 from tests.serving import fake_student_settings
@@ -18,14 +18,9 @@ from tests.student.over_http import publish, student_over_http
 
 @pytest.fixture(scope="package")
 def browser():
-    """One browser for the modules of this package, which are not asynchronous: it has a loop."""
-    program = chromium()
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=FLAGS)
+    """One for all modules of this package."""
+    with opened_browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="package")

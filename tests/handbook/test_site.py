@@ -3,19 +3,31 @@
 import os
 import subprocess
 import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from handbook.addresses import broken_links, foreign_requests, read_pages
+from tests.browser.chromium import opened_browser
+from tests.browser.strict import strict_page
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A server of files without a log."""
+
+    def log_message(self, *_):
+        pass
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("built") / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder]
     nowhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **nowhere}, capture_output=True, text=True
@@ -46,11 +58,38 @@ def test_no_page_asks_another_host(site, pages):
     assert foreign_requests(pages, sheets) == []
 
 
-def test_search_finds_words_of_documents_and_of_the_reference(site):
-    index = (site / "search/search_index.json").read_text()
-    assert "Correct one record" in index
-    assert "PromoteVersion" in index
-    assert "--near-duplicates" in index
+@pytest.fixture(scope="module")
+def address(site):
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with opened_browser() as opened:
+        yield opened
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words, page",
+    [
+        ("correct one record", "quickstart.html"),
+        ("PromoteVersion", "reference/rpc.html"),
+        ("near-duplicates", "reference/cli.html"),
+        ("TEACHER_UNREACHABLE", "errors.html"),
+    ],
+)
+def test_a_reader_finds_words(browser, address, words, page):
+    with strict_page(browser) as reader:
+        reader.goto(f"{address}/index.html")
+        reader.fill("input[name=query]", words)
+        reader.locator(f".md-search-result__item a[href*='{page}']").first.click()
+        reader.wait_for_url(f"**/{page}*")
 
 
 @pytest.mark.parametrize(
