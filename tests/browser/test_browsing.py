@@ -71,6 +71,18 @@ def test_keys_go_from_record_to_record(page, site):
     assert page.locator("h1").inner_text() == names[2]
 
 
+def test_keys_are_turned_off_on_every_page_until_they_are_turned_on(page, site):
+    page.goto(f"{site}/runs/a/records?cell=gap")
+    page.get_by_role("button", name="Turn keys off").click()
+    page.reload()
+    page.keyboard.press("j")
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement === document.body")
+    page.get_by_role("button", name="Turn keys on").click()
+    page.keyboard.press("/")
+    assert page.evaluate("document.activeElement.type") == "search"
+
+
 def test_two_runs_are_chosen_and_compared(page, site):
     page.goto(f"{site}/runs")
     page.get_by_label("Compare").select_option("a")

@@ -1,14 +1,17 @@
 """Reviews by keyboard, by several people at once, and pages of a run that changes or goes."""
 
 import shutil
+from contextlib import ExitStack
 
 import pytest
 
 from services.orchestrator.run.journal import Journal, StageProgress
 from services.orchestrator.run.ledger.review_book import reading_reviews
 from services.orchestrator.run.run import locked
+from services.orchestrator.ui.event_streams import MOST_STREAMS
 from tests.browser.reviewer import become
 from tests.browser.strict import strict_page
+from tests.waiting import until_true
 
 pytestmark = pytest.mark.slow
 
@@ -119,6 +122,27 @@ def test_a_page_left_open_shows_the_end_of_the_run(page, own):
         page.get_by_text("3 of 10 samples").wait_for()
     page.get_by_role("link", name="See the result").click()
     page.wait_for_url("**/overview")
+
+
+def test_a_page_without_a_place_for_its_events_asks_by_itself(page, own):
+    """All places are taken; the page's clock is turned forward by its half minute."""
+    folder, site, client = own
+    with locked(folder), ExitStack() as others:
+        Journal(folder).note(StageProgress("level", "samples", 3, 10, 2.0, 3.5, ""))
+        events = f"{site}/runs/a/live/events"
+        for _ in range(MOST_STREAMS):
+            others.enter_context(client.stream("GET", events))
+        refused = client.get(events)
+        assert refused.status_code == 429
+        assert int(refused.headers["retry-after"]) == 30
+        page.allowed = ["status of 429"]
+        page.clock.install()
+        with page.expect_response("**/live/events"):
+            page.goto(f"{site}/runs/a/live")
+        page.get_by_text("3 of 10 samples").wait_for()
+        Journal(folder).note(StageProgress("level", "samples", 7, 10, 2.0, 1.5, ""))
+        renewed = page.get_by_text("7 of 10 samples")
+        until_true(lambda: page.clock.run_for(30_000) or renewed.is_visible())
 
 
 def test_a_run_deleted_while_its_records_are_open_is_said_to_be_gone(page, own):

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 import anyio.to_thread
@@ -39,6 +40,7 @@ from services.orchestrator.ui.side_by_side import Contrasts, read_sides
 from services.orchestrator.ui.thumbnails import thumbnail
 from services.orchestrator.ui.upkeep import Upkeep
 from services.orchestrator.ui.verdict import read_verdict_page
+from services.rpc.http.replies import error_headers
 from services.rpc.status import http_status
 
 VIEWS_AT_ONCE = 8
@@ -242,10 +244,16 @@ def _no_image(error: MpaError) -> Response:
     )
 
 
-def _trouble(request: Request, status: int, sentence: str) -> Response:
+def _trouble(
+    request: Request, status: int, sentence: str, headers: Mapping[str, str] = MappingProxyType({})
+) -> Response:
     if rendering.is_json(request):
-        return JSONResponse({"error": sentence}, status, headers=rendering.NOT_KEPT)
-    return rendering.page("trouble.html", {"status": status, "sentence": sentence}, status)
+        response: Response = JSONResponse({"error": sentence}, status, headers=rendering.NOT_KEPT)
+    else:
+        content = {"status": status, "sentence": sentence}
+        response = rendering.page("trouble.html", content, status)
+    response.headers.update(headers)
+    return response
 
 
 async def _explain(request: Request, error: Exception) -> Response:
@@ -253,7 +261,7 @@ async def _explain(request: Request, error: Exception) -> Response:
         sentences = {404: "There is no such page.", 405: "This page can only be read."}
         return _trouble(request, error.status_code, sentences.get(error.status_code, error.detail))
     assert isinstance(error, MpaError)
-    return _trouble(request, http_status(error), str(error))
+    return _trouble(request, http_status(error), str(error), error_headers(error))
 
 
 async def _apologise(request: Request, _: Exception) -> Response:

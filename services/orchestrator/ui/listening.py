@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import socket
 from collections.abc import Callable
 from contextlib import closing
@@ -12,6 +13,9 @@ import uvicorn
 
 from services.core.errors import InvalidInput, MpaError
 from services.orchestrator.ui.application import explorer
+
+NICENESS = 10
+"""Added to the process's: where runs, models or services need the processors, they go first."""
 
 
 def serve(
@@ -42,6 +46,7 @@ def serve(
             timeout_graceful_shutdown=3,  # a caller who reads nothing holds on
         )
         server = uvicorn.Server(config)
+        os.nice(NICENESS)
         server.run(sockets=[listener])
 
 

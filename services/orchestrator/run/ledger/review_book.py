@@ -7,8 +7,8 @@ it holds in every round, whatever number the annotation has.
 
 from __future__ import annotations
 
+import fcntl
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -52,9 +52,6 @@ EVERY = f"SELECT {COLUMNS} FROM reviews WHERE id <= ? ORDER BY id"
 Row = tuple[str, str, str, str, str, str, float]
 LabelReviews = Mapping[Label, Sequence[Review]]
 """Reviews by label, in their order."""
-
-_making = threading.Lock()
-"""SQLite does not wait for another who makes the same file."""
 
 
 class ReviewBook(Database):
@@ -182,7 +179,15 @@ def writing_reviews(folder: Path) -> Iterator[ReviewBook]:
             f"{folder} can't be written, so reviews can't be kept: copy the run to a folder "
             "that can be written"
         )
-    with _making:
-        opened = ReviewBook(folder / FILE)
-    with closing(opened) as book:
+    with closing(_made(folder)) as book:
         yield book
+
+
+def _made(folder: Path) -> ReviewBook:
+    """The file, made by one at a time: SQLite does not wait for another who makes it."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return ReviewBook(folder / FILE)
+    finally:
+        os.close(lock)

@@ -1,5 +1,7 @@
 """Reviews in their file: nothing is lost, several write, none makes the ledger wait."""
 
+import subprocess
+import sys
 import threading
 from contextlib import closing
 
@@ -16,6 +18,18 @@ from services.orchestrator.run.ledger.review_book import (
     writing_reviews,
 )
 
+MAKES = """
+import os, sys
+from pathlib import Path
+from services.core.reviews import checked_review
+from services.orchestrator.run.ledger.review_book import writing_reviews
+
+print("ready", flush=True)
+for folder in sys.stdin:
+    with writing_reviews(Path(folder.strip())) as book:
+        book.add(0, ("f" * 64, "is it red?", "yes"), checked_review(str(os.getpid()), "accept"))
+    print("written", flush=True)
+"""
 LABEL = ("f" * 64, "is it red?", "yes")
 
 
@@ -58,6 +72,22 @@ def test_two_reviewers_write_at_once_while_a_run_holds_its_ledger(tmp_path):
             thread.join()
     with reading_reviews(tmp_path) as book:
         assert [len(given) for given in book.every().values()] == [2] * 100
+
+
+def test_processes_that_make_the_file_at_once_all_write(tmp_path):
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
+    running = [subprocess.Popen([sys.executable, "-c", MAKES], **pipes) for _ in range(3)]
+    assert [process.stdout.readline() for process in running] == ["ready\n"] * 3
+    for number in range(40):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for process in running:
+            process.stdin.write(f"{folder}\n")
+        assert [process.stdout.readline() for process in running] == ["written\n"] * 3
+        with reading_reviews(folder) as book:
+            assert len(book.every()[LABEL]) == 3
+    for process in running:
+        process.communicate()
 
 
 def test_reviews_of_a_later_program_are_refused(tmp_path):
