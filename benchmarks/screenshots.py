@@ -91,6 +91,8 @@ def main(run: Path, other: Path, image: Path, pages: Sequence[str]) -> None:
             _take_explorer(camera, explorer.address, runs / run.name, other.name)
         if camera.is_for("report"):
             _take_report(camera, runs / run.name, Path(folder) / "report.html")
+        if camera.is_for("audit"):
+            _take_audit(camera, runs / run.name, Path(folder) / "audit")
         if camera.is_for("try"):
             with _student(Path(folder)) as url:
                 camera.take("try", f"{url}/try", lambda page: _ask(page, image))
@@ -139,6 +141,12 @@ def _take_report(camera: Camera, run: Path, file: Path) -> None:
     command = [sys.executable, "-m", "services.orchestrator.cli.main", "report", str(run)]
     subprocess.run([*command, str(file)], check=True, stdout=subprocess.DEVNULL)
     camera.take("report", f"{file.as_uri()}#cell-0")
+
+
+def _take_audit(camera: Camera, run: Path, folder: Path) -> None:
+    command = [sys.executable, "-m", "services.orchestrator.cli.main", "audit", "draw", str(run)]
+    subprocess.run([*command, "--output", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    camera.take("audit", (folder / "page.html").as_uri())
 
 
 def _keep(picture: bytes, path: Path, is_halved: bool) -> None:
