@@ -10,8 +10,8 @@
              gap alone makes small students forget (docs/decisions/rehearsal.md).
 `filtered`   the gap and every sample that the student already had right: PI leaves out only what
              the teacher contradicts.
-`parity`     the default: the samples of `filtered`, where one of the gap weighs twice as much
-             (docs/decisions/parity.md).
+`parity`     the default: as `filtered`, with one question per image, and a sample of the gap weighs
+             twice as much (docs/decisions/parity.md).
 
 A recipe's name may have parts (arm_parts.py), such as filtered+weight-2+epochs-4.
 """

@@ -15,6 +15,7 @@ from services.core.errors import InvalidInput
 from services.files import write_atomically
 from services.student.job import BASE_ANSWERS, START_AGAIN, Job
 from services.student.records import read_record
+from services.student.sample_losses import remove_losses
 
 
 class Phase(StrEnum):
@@ -71,3 +72,5 @@ class JobState:
             shutil.rmtree(folder / part, ignore_errors=True)
         for part in _RESULT if has_ended and self.phase is not Phase.FAILED else ():
             shutil.rmtree(folder / part, ignore_errors=True)
+        if has_ended and not (self.version or any((folder / part).is_dir() for part in _RESULT)):
+            remove_losses(folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ class LossNotes(TrainerCallback):
     def _settle(self) -> None:
         for epoch, places, losses in self._waiting:
             for place, loss in zip(places.tolist(), losses.tolist(), strict=True):
-                if loss == loss:  # not NaN
+                if math.isfinite(loss):
                     self._kept.note(epoch, place, loss)
         self._waiting.clear()
 

@@ -62,6 +62,11 @@ def read_losses(folder: Path) -> SampleLosses | None:
     return _joined(map(_read, sorted(folder.glob(f"{PREFIX}*"))))
 
 
+def remove_losses(folder: Path) -> None:
+    for path in folder.glob(f"{PREFIX}*"):
+        path.unlink(missing_ok=True)
+
+
 def resumed(folder: Path, rank: int, epochs: int, samples: int) -> SampleLosses:
     """The losses to go on from; unknown ones if the process has no file of this training."""
     try:

@@ -6,6 +6,7 @@ import pytest
 
 from services.core.errors import InvalidInput
 from services.student.execution import Execution
+from services.student.job_state import JobState, Phase
 from services.student.sample_losses import SampleLosses, read_losses, resumed
 from tests.student.trainings import batch_of, new_job, new_samples
 
@@ -23,6 +24,30 @@ def test_processes_are_joined_and_each_goes_on_from_its_own(tmp_path):
     assert resumed(tmp_path, 1, 2, 4).of(1)[1] == 1.5
     assert all(map(math.isnan, resumed(tmp_path, 1, 2, 4).of(0)))
     assert all(map(math.isnan, resumed(tmp_path, 1, 3, 4).values)), "of another training"
+
+
+@pytest.mark.parametrize(
+    "state, stay",
+    [
+        (JobState(Phase.TRAINING), True),
+        (JobState(Phase.CANCELLED), False),
+        (JobState(Phase.FAILED, error="no room"), False),
+        (JobState(Phase.DONE), False),
+        (JobState(Phase.DONE, version="v2"), True),
+    ],
+    ids=["at work", "cancelled", "failed", "a trial", "a version"],
+)
+def test_they_stay_as_long_as_their_training_or_its_version(tmp_path, state, stay):
+    SampleLosses.unknown(2, 4).write(tmp_path)
+    state.tidy(tmp_path)
+    assert (read_losses(tmp_path) is not None) is stay
+
+
+def test_they_stay_with_weights_from_which_a_repeated_training_goes_on(tmp_path):
+    SampleLosses.unknown(2, 4).write(tmp_path)
+    (tmp_path / "trained").mkdir()
+    JobState(Phase.FAILED, error="no room").tidy(tmp_path)
+    assert read_losses(tmp_path) is not None
 
 
 @pytest.mark.parametrize("data", [b"", b"{}\n", b"[]\n1234", b'{"epochs": 1, "samples": 9}\n'])

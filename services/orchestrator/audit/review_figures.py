@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import combinations
+from itertools import combinations, islice
 
 from services.core.agreement import kappa
 from services.core.parity import NOISE
@@ -33,6 +33,10 @@ QUESTION = "verdict"
 REVIEWS, REVIEWS_LOOK = "reviews", "reviews_look"
 """Notes of a catalogue: figures of all reviews as JSON, and the look of their file then."""
 KEPT, LEFT = "kept", "left out"
+MOST_PAIRED = 100
+"""Most reviewers of one record that are paired: anybody may write under any name."""
+MOST_PAIRS = 5_000
+"""Most pairs that are counted: the first to come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +113,9 @@ class ReviewTally:
                 self._reviewers[reviewer] += has_opinion
                 if has_opinion:
                     said[reviewer] = opinion(review)
-            for one, other in combinations(said, 2):
-                self._pairs[one, other][said[one], said[other]] += 1
+            for one, other in combinations(islice(said, MOST_PAIRED), 2):
+                if (one, other) in self._pairs or len(self._pairs) < MOST_PAIRS:
+                    self._pairs[one, other][said[one], said[other]] += 1
 
     def figures(self) -> ReviewFigures:
         """Figures without alpha: its library would double the memory of the explorer."""

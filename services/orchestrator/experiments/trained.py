@@ -34,7 +34,7 @@ from services.orchestrator.experiments.samples import TrainingSamples, of_labels
 from services.orchestrator.run.ledger.opinions import Label
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.scoring.respondents import RespondentChoice
-from services.orchestrator.steps.anchoring import require_anchors
+from services.orchestrator.steps.anchoring import needs_new_service, require_new_service
 from services.orchestrator.steps.following import await_earlier, train
 from services.orchestrator.steps.leveling import hyperparameters, parts, train_repaired
 from services.rpc.client import Student, StudentVersion
@@ -168,9 +168,9 @@ class _Trainings:
         self, subject: MeasuredModel, samples: TrainingSamples, labels: Sequence[Label]
     ) -> StudentVersion:
         regimen = subject.arm.regimen
-        if regimen.anchor:
+        if needs_new_service(regimen):
             plan = await self.student.plan_training(training_pb2.Hyperparameters())
-            require_anchors(regimen, plan, self.student.address)
+            require_new_service(regimen, plan, self.student.address)
         weights = regimen.weights(samples.gap)
         dataset = await self.student.upload(
             lambda: parts(samples.images(), labels, weights, samples.anchors, regimen.anchor)

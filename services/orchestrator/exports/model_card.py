@@ -122,7 +122,8 @@ def _measured(facts: CardFacts) -> list[MeasuredSet]:
     if found is None:
         return []
     gains = _held_out_gains(facts, found).overall
-    sets = [MeasuredSet("held_out", HELD_OUT, found.held_out.overall.after, gains)]
+    overall = found.held_out.overall
+    sets = [MeasuredSet("held_out", HELD_OUT, overall.after, gains)] if overall.questions else []
     if labelled := found.labelled:
         gains = _labelled_gains(facts, labelled).overall
         after = labelled.comparison.overall.after

@@ -14,7 +14,8 @@ from services.rpc.client import TrainingPlan
 from services.rpc.limits import check_question
 
 ANCHORS_UNKNOWN = "ANCHORS_UNKNOWN"
-"""Reason of a student service that is too old to train on anchors."""
+WEIGHTS_UNKNOWN = "WEIGHTS_UNKNOWN"
+"""Reasons of a student service that is too old to train on anchors, or on samples with weights."""
 
 
 def read_questions(path: Path) -> tuple[str, ...]:
@@ -59,14 +60,24 @@ def draw_anchors(
     return regimen.anchors(images, bank(task, annotated, gap, given), taken, seed)
 
 
-def require_anchors(regimen: Regimen, plan: TrainingPlan | None, address: str) -> None:
-    """Check that a student service trains on anchors, by its plan. Raises WrongState.
+def needs_new_service(regimen: Regimen) -> bool:
+    """Whether its samples have what a student service of release 0.2.0 ignores without a word."""
+    return bool(regimen.anchor) or regimen.gap_weight != 1.0
 
-    It is None of a service that is too old to make one.
+
+def require_new_service(regimen: Regimen, plan: TrainingPlan | None, address: str) -> None:
+    """Check that a student service knows what the samples have, by its plan. Raises WrongState.
+
+    It is None of a service that is too old to make one. Those that take anchors know weights, which
+    came before.
     """
-    if regimen.anchor and not (plan and plan.takes_anchors):
-        raise WrongState(
-            f"the student service at {address} is of an earlier release, which can't train on "
-            "anchors: update it, or leave out +anchor",
-            reason=ANCHORS_UNKNOWN,
-        )
+    if not needs_new_service(regimen) or (plan and plan.takes_anchors):
+        return
+    is_anchored = bool(regimen.anchor)
+    unknown = "can't train on anchors" if is_anchored else "ignores the weights of samples"
+    other = "leave out +anchor" if is_anchored else "give a recipe without them (--recipe filtered)"
+    raise WrongState(
+        f"the student service at {address} is of an earlier release, which {unknown}: "
+        f"update it, or {other}",
+        reason=ANCHORS_UNKNOWN if is_anchored else WEIGHTS_UNKNOWN,
+    )

@@ -86,7 +86,7 @@ def by_label(
     for label, by_epoch in zip(labels, losses, strict=False):
         met[label].append(by_epoch)
     return {
-        label: [statistics.fmean(epoch) for epoch in zip(*all_of_it, strict=True)]
+        label: [statistics.fmean(epoch) for epoch in zip(*all_of_it, strict=False)]
         for label, all_of_it in met.items()
     }
 

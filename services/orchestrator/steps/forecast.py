@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.core.errors import WrongState
 from services.orchestrator.run.progress import Progress
 from services.orchestrator.run.run import Run
-from services.orchestrator.steps.anchoring import require_anchors
+from services.orchestrator.steps.anchoring import needs_new_service, require_new_service
 from services.orchestrator.steps.evaluation import ONE_MODEL_FITS
 from services.orchestrator.steps.guard_sets import guard_cases
 from services.orchestrator.steps.leveling import hyperparameters_of, usual_epochs
@@ -30,7 +30,7 @@ async def require_way_to_the_end(
         count = sum(len(cases) for _, cases, _ in guards)
         progress.note(f"evaluate: {count:,} questions of guard sets, put to both versions")
     plan = await _plan(run, student)
-    require_anchors(run.settings.recipe, plan, student.address)
+    require_new_service(run.settings.recipe, plan, student.address)
     if plan is None:
         return
     if not plan.fits:
@@ -53,15 +53,16 @@ async def require_way_to_the_end(
 
 
 async def require_way_to_level(run: Run, student: Student) -> None:
-    """Ask the student whether it knows anchors, and can be asked what it trains, if need be.
+    """Ask the student whether it knows what the samples have, and can be asked what it trains.
 
+    It is asked if the recipe needs one of both.
     Raises WrongState.
     """
     recipe = run.settings.recipe
-    if not (recipe.repairs or recipe.anchor):
+    if not (recipe.repairs or needs_new_service(recipe)):
         return
     plan = await _plan(run, student)
-    require_anchors(recipe, plan, student.address)
+    require_new_service(recipe, plan, student.address)
     if plan:
         _require_room_to_ask(run, student, plan)
 

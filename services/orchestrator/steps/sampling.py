@@ -2,8 +2,8 @@
 
 A record whose samples agree too little with the annotation is rejected
 (Rejection.LOW_AGREEMENT). If a rehearsed record is rejected, the next in the order of the
-draw replaces it and is sampled, too. The set is the same however often a run is
-interrupted.
+draw replaces it and is sampled, too; one that replaces a record that people rejected later is not.
+The set is the same however often a run is interrupted.
 """
 
 from __future__ import annotations

@@ -37,13 +37,16 @@ LONGEST_END_S = 5.0
 REST = 30
 """Seconds until the next renewal for each second of computing: a run at work loses little."""
 LONGEST_REST_S = 60.0
-EXPENSES, CALIBRATION, LOOK, LEDGER = "expenses", "calibration", "look", "ledger"
-"""Notes of a catalogue: the run's expenses and calibration as JSON; the look of the files that it
-is made of, and the ledger's `_identity`."""
+EXPENSES, CALIBRATION, COUNTED = "expenses", "calibration", "counted"
+"""Notes of a catalogue: the run's expenses and calibration as JSON, and the look of the ledger of
+which they were counted."""
+LOOK, LEDGER = "look", "ledger"
+"""Notes of a catalogue: the look of the files that it is made of, and the ledger's `_identity`."""
 
 UNFINISHED = "the explorer's thread has ended: start the explorer again"
 OF_REVIEWS = (REVIEWS_FILE, f"{REVIEWS_FILE}-wal")
-LOOKED_AT = ("ledger.sqlite", "ledger.sqlite-wal", *OF_REVIEWS)
+OF_LEDGER = ("ledger.sqlite", "ledger.sqlite-wal")
+LOOKED_AT = (*OF_LEDGER, *OF_REVIEWS)
 
 Look = tuple[int, ...]
 """Times and sizes of a ledger's files."""
@@ -208,6 +211,7 @@ def _renew(
         if catalogue.note(LOOK) == str(look) and catalogue.note(REVIEWS):
             tell(1, 1)
             return
+        of_ledger = str(look_at(folder, OF_LEDGER))
         catalogue.set_note(LEDGER, _identity(run))
         base, candidate = run.state.base, run.state.candidate
         versions = RoundVersions(base.name if base else "", candidate.name if candidate else "")
@@ -215,9 +219,11 @@ def _renew(
             tell(done, total)
             if is_ending():
                 return
-        catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
-        found = count_calibration(run.ledger, versions.base, versions.candidate)
-        catalogue.set_note(CALIBRATION, found.to_json())
+        if catalogue.note(COUNTED) != of_ledger:  # not of each review again
+            catalogue.set_note(EXPENSES, count_expenses(run.ledger).to_json())
+            found = count_calibration(run.ledger, versions.base, versions.candidate)
+            catalogue.set_note(CALIBRATION, found.to_json())
+            catalogue.set_note(COUNTED, of_ledger)
         if not keep_figures(catalogue, reviews, str(look_at(folder, OF_REVIEWS)), is_ending):
             return
         catalogue.set_note(LOOK, str(look))

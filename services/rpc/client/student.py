@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import shutil
 from pathlib import Path
 
@@ -86,7 +87,7 @@ class StudentClient(TrainingClient):
             Provenance(
                 finish_reason_from_proto(reply.finish_reason), usage_from_proto(reply.usage)
             ),
-            reply.logprob if reply.HasField("logprob") else None,
+            reply.logprob if reply.HasField("logprob") and math.isfinite(reply.logprob) else None,
         )
 
     async def _listed(self) -> versions_pb2.ListVersionsResponse:

@@ -117,6 +117,8 @@ class TrainingClient(Client):
             try:
                 async for part in call:
                     values = tuple(part.losses)
+                    if part.epochs < 1 or len(values) % part.epochs:
+                        raise MpaError("the service's losses are not those of whole samples")
                     found += (
                         values[first : first + part.epochs]
                         for first in range(0, len(values), part.epochs)

@@ -9,7 +9,12 @@ from typer.testing import CliRunner
 from services.core.agreement import kappa
 from services.core.parity import NOISE
 from services.core.reviews import checked_review
-from services.orchestrator.audit.review_figures import review_figures
+from services.orchestrator.audit.review_figures import (
+    MOST_PAIRED,
+    MOST_PAIRS,
+    ReviewTally,
+    review_figures,
+)
 from services.orchestrator.cli.main import app
 from services.orchestrator.run.ledger.review_book import FILE, ReviewBook
 from services.orchestrator.run.run import read_run
@@ -55,6 +60,18 @@ def test_reviewers_are_compared_on_what_both_have_judged():
     assert pair.kappa == pytest.approx((2 / 3 - 1 / 3) / (1 - 1 / 3))
     assert found.alpha is not None
     assert 0.3 < found.alpha < 0.7
+
+
+def test_any_number_of_names_makes_a_bounded_number_of_pairs():
+    names = [f"name {number:04}" for number in range(1000)]
+    given = [checked_review(name, "accept") for name in names]
+    reviews = {(f"{first:064}", "q", "x"): given[first:] for first in range(0, 1000, 100)}
+    tally = ReviewTally()
+    tally.add(reviews)
+    found = tally.figures()
+    assert len(found.pairs) == MOST_PAIRS
+    assert len(found.reviewers) == 1000
+    assert sum(pair.records for pair in found.pairs) < MOST_PAIRED**2 * len(reviews)
 
 
 def test_the_command_holds_the_runs_matcher_against_people(tmp_path):

@@ -21,6 +21,8 @@ from services.orchestrator.run.settings import Settings, new_settings
 from services.orchestrator.run.state import State
 from tests.orchestrator.cli.test_main import at, run
 from tests.orchestrator.conftest import bench
+from tests.orchestrator.scripted import ScriptedStudent
+from tests.orchestrator.steps.test_anchoring import TAKES_ANCHORS
 
 NOWHERE = Where("127.0.0.1:1", "127.0.0.1:1", patience_s=0.0)
 
@@ -111,7 +113,8 @@ def test_a_resumed_run_keeps_its_pixel_budget_and_an_earlier_release_s_has_none(
 
 
 async def test_align_takes_the_usual_recipe_and_the_loss_that_is_asked_for(tmp_path, pool):
-    async with bench(tmp_path / "run", pool) as b:
+    student = ScriptedStudent(forecast=TAKES_ANCHORS)
+    async with bench(tmp_path / "run", pool, student=student) as b:
         code, output, errors = await run(
             "align", pool, "--task", "vqa", "--run", b.folder, *at(b), "--loss", "sample", "-y"
         )

@@ -5,6 +5,7 @@ from services.orchestrator.run.run import read_run
 from tests.orchestrator.experiments.test_repaired import Keeping
 from tests.orchestrator.scripted import ScriptedTeacher
 from tests.orchestrator.scripted_service import serving
+from tests.orchestrator.steps.test_anchoring import TAKES_ANCHORS
 
 ARMS = ("filtered", "filtered+narrow", "filtered+narrow-gate-up", "paper+tower-0.1")
 
@@ -21,7 +22,7 @@ async def test_the_student_is_told_which_parts_to_train(laboratory):
 
 
 async def test_gap_samples_weigh_more_in_the_loss(laboratory):
-    teacher, student = ScriptedTeacher(), Keeping()
+    teacher, student = ScriptedTeacher(), Keeping(forecast=TAKES_ANCHORS)
     arms = ("filtered", "filtered+weight-3")
     async with serving(teacher) as teacher_at, serving(student) as student_at:
         await laboratory.work(laboratory.experiment(arms=arms), teacher_at, student_at)

@@ -146,6 +146,12 @@ def test_the_hub_reads_the_results_and_their_paired_intervals(run):
     ModelCard(model_card(version()))
 
 
+def test_no_held_out_question_is_no_result_for_the_hub(run):
+    evaluation = replace(run.state.evaluation, held_out=Comparison(Tally()), guards=())
+    facts = CardFacts(_summary(run), evaluation, ("t",), "forced")
+    assert "model-index" not in header(model_card(version(), facts))
+
+
 def test_guard_sets_and_weak_kinds_have_paired_intervals(run):
     card = card_of_run(run, version(), "better")
     guards = card.partition("## Guard sets")[2].partition("## Known weaknesses")[0]

@@ -14,7 +14,11 @@ from services.orchestrator.quotes.training import predict_training
 from services.orchestrator.run.run import open_run, read_run
 from services.orchestrator.run.settings import Settings
 from services.orchestrator.run.state import TrainingPace
-from services.orchestrator.steps.anchoring import ANCHORS_UNKNOWN, read_questions
+from services.orchestrator.steps.anchoring import (
+    ANCHORS_UNKNOWN,
+    WEIGHTS_UNKNOWN,
+    read_questions,
+)
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.experiments.test_repaired import Keeping
 from tests.orchestrator.steps.test_forecast import FITS
@@ -46,15 +50,19 @@ async def test_a_run_sends_as_many_anchors_as_samples_about_the_same_images(tmp_
     assert not kinds & {question_kind(one.question) for one in anchors}
 
 
-async def test_an_older_student_is_refused_before_the_first_image(tmp_path, pool):
-    for number, forecast in enumerate((FITS, None)):
-        student = Keeping(forecast=forecast)
-        folder = tmp_path / f"run{number}"
-        async with bench(folder, pool, student=student, recipe="filtered+anchor-2") as b:
-            with pytest.raises(WrongState, match=r"of an earlier release.*update it") as no:
-                await b.align()
-            assert no.value.reason == ANCHORS_UNKNOWN
-            assert not b.teacher.calls
+@pytest.mark.parametrize("forecast", [FITS, None], ids=["with a plan", "without"])
+@pytest.mark.parametrize(
+    "recipe, reason", [("filtered+anchor-2", ANCHORS_UNKNOWN), ("parity", WEIGHTS_UNKNOWN)]
+)
+async def test_an_older_student_is_refused_before_the_first_image(
+    tmp_path, pool, forecast, recipe, reason
+):
+    student = Keeping(forecast=forecast)
+    async with bench(tmp_path / "run", pool, student=student, recipe=recipe) as b:
+        with pytest.raises(WrongState, match=r"of an earlier release.*update it") as no:
+            await b.align()
+        assert no.value.reason == reason
+        assert not b.teacher.calls
 
 
 def test_questions_of_a_file_reach_the_settings_of_the_run(tmp_path, pool):

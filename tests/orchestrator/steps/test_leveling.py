@@ -14,7 +14,7 @@ from services.orchestrator import alignment
 from services.orchestrator.cli import commands
 from services.orchestrator.endpoints import connect
 from services.orchestrator.run.ledger import Ledger
-from services.orchestrator.run.ledger.losses import losses_of
+from services.orchestrator.run.ledger.losses import keep_losses, losses_of
 from services.orchestrator.run.run import open_run, read_run
 from services.orchestrator.run.settings import new_settings
 from services.orchestrator.run.state import State
@@ -23,6 +23,7 @@ from services.rpc.client import TrainingState
 from tests.orchestrator.conftest import bench
 from tests.orchestrator.experiments.test_repaired import Keeping
 from tests.orchestrator.scripted import answer
+from tests.orchestrator.steps.test_anchoring import TAKES_ANCHORS
 from tests.orchestrator.steps.test_forecast import ONE_FITS
 from tests.orchestrator.test_in_turn import align_in_turn
 
@@ -41,7 +42,8 @@ def _sent(b, request) -> list[training_pb2.TrainingSample]:
 
 async def test_every_known_sample_is_trained_on_and_the_gap_weighs_more(tmp_path, pool):
     recipe = "filtered+weight-3+narrow+epochs-4+rate-1e-4+decay-0.1"
-    async with bench(tmp_path / "run", pool, student=Keeping(), recipe=recipe) as b:
+    student = Keeping(forecast=TAKES_ANCHORS)
+    async with bench(tmp_path / "run", pool, student=student, recipe=recipe) as b:
         await b.align()
     (request,) = b.student.trainings
     chosen = request.hyperparameters
@@ -108,6 +110,32 @@ def test_a_label_that_is_met_twice_in_an_epoch_has_the_mean():
     assert found[one] == pytest.approx([2.0, 0.6])
     assert found[other][0] == 4.0 and math.isnan(found[other][1])
     assert len(found) == 2, "anchors come after the labels"
+
+
+def test_a_label_with_fewer_epochs_the_second_time_has_those(tmp_path):
+    label = ("aa", "q?", "a")
+    assert by_label([label, label], [(1.0, 0.5), (3.0,)]) == {label: [2.0]}
+    with closing(Ledger(tmp_path / "ledger.sqlite")) as ledger:
+        keep_losses(ledger, {label: [math.inf, -math.inf, math.nan, 0.25]})
+        (kept,) = losses_of(ledger, *label[:2])
+    assert kept.by_epoch == (None, None, None, 0.25)
+    assert kept.mean == 0.25
+
+
+class Odd(Keeping):
+    """A student whose service keeps losses of halves of samples."""
+
+    async def GetSampleLosses(self, request, context):
+        yield training_pb2.GetSampleLossesResponse(epochs=self.epochs, losses=[1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("epochs", [0, 2])
+async def test_losses_that_are_not_those_of_samples_end_no_run(tmp_path, pool, epochs):
+    async with bench(tmp_path / "run", pool, student=Odd()) as b:
+        b.student.epochs = epochs
+        assert (await b.align()).promoted
+    with closing(Ledger(tmp_path / "run" / "ledger.sqlite", read_only=True)) as ledger:
+        assert list(ledger.read("SELECT count(*) FROM losses")) == [(0,)]
 
 
 def test_a_loss_curve_is_thinned_and_begins_again_with_another_training(tmp_path):

@@ -11,18 +11,25 @@ import pytest
 
 from services.core.errors import MpaError
 from services.core.parity import Cell
+from services.core.reviews import checked_review
 from services.engines.images import sha256
 from services.orchestrator.run.ledger import AnnotationRow, ImageRow, Ledger
 from services.orchestrator.run.ledger.browsing import count
+from services.orchestrator.run.ledger.catalogue import Catalogue
+from services.orchestrator.run.ledger.review_book import writing_reviews
 from services.orchestrator.run.run import read_run
 from services.orchestrator.ui import rendering
 from services.orchestrator.ui.library import OpenedRun
 from services.orchestrator.ui.overview import read_overview
 from services.orchestrator.ui.upkeep import (
+    CALIBRATION,
+    COUNTED,
+    EXPENSES,
     LONGEST_REST_S,
     Upkeep,
     catalogue_file,
     open_catalogue,
+    renew_now,
 )
 from tests.orchestrator.ui.exhibits import TEACHER, make_run, serving, until_counted
 from tests.pictures import numbered_png
@@ -181,6 +188,28 @@ def test_a_change_between_two_explorers_is_seen(tmp_path):
     with serving(tmp_path / "runs") as client:
         after = until_counted(client, "a")["refused"]
     assert after == {"IMAGE_UNREADABLE": before["IMAGE_UNREADABLE"] + 1}
+
+
+def test_a_review_counts_the_ledger_no_second_time(tmp_path):
+    folder = make_run(tmp_path / "runs" / "a", tmp_path / "pool", images=4)
+
+    def notes():
+        with read_run(folder) as run, closing(open_catalogue(run)) as catalogue:
+            return {name: catalogue.note(name) for name in (EXPENSES, CALIBRATION, COUNTED)}
+
+    renew_now(folder, lambda *_: None)
+    assert all(notes().values())
+    with read_run(folder) as run, closing(Catalogue(catalogue_file(run))) as catalogue:
+        catalogue.set_note(EXPENSES, "as it was")
+        catalogue.set_note(CALIBRATION, "as it was")
+    with writing_reviews(folder) as book:
+        book.add(0, ("f" * 64, "q?", "a"), checked_review("ann", "accept"))
+    renew_now(folder, lambda *_: None)
+    assert notes()[EXPENSES] == notes()[CALIBRATION] == "as it was"
+    with closing(Ledger(folder / "ledger.sqlite")) as ledger:
+        ledger.add_image(ImageRow("late.png", "", "IMAGE_UNREADABLE", "late"))
+    renew_now(folder, lambda *_: None)
+    assert "as it was" not in notes().values()
 
 
 def test_a_run_that_can_t_be_written_has_its_catalogue_in_the_user_s_cache(tmp_path, monkeypatch):

@@ -34,13 +34,13 @@ class StoredLosses:
 
 
 def keep_losses(ledger: Ledger, found: Mapping[Label, Sequence[float]]) -> None:
-    """Keeps losses by epoch of the round at work; NaN is not known. Replaces earlier ones.
+    """Keeps losses by epoch of the round at work, and replaces earlier ones.
 
-    Call it within `at_once`.
+    One that is no finite number is not known. Call it within `at_once`.
     """
     ledger.write("DELETE FROM losses WHERE round = ?", ledger.round)
     for (image_sha256, question, answer), losses in found.items():
-        known = [None if math.isnan(loss) else round(loss, 5) for loss in losses]
+        known = [round(loss, 5) if math.isfinite(loss) else None for loss in losses]
         ledger.insert(
             "losses",
             {

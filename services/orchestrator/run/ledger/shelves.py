@@ -49,7 +49,6 @@ FROM opinions CROSS JOIN images ON sha256 = image_sha256 AND rejection = ''
 WHERE kind = 'sample' GROUP BY shelf
 """
 """CROSS JOIN: the few scores and opinions are read first, not the images."""
-LEARNED = "SELECT shelf, count(*) || '.' || max(round) FROM losses GROUP BY shelf"
 REFUSED = f"SELECT {REASONS} FROM images WHERE rejection != ''"
 LEAKS = f"SELECT count(*) FROM images WHERE rejection != '' AND rejection = '{LEAK}'"
 ENTRIES = """
@@ -110,14 +109,14 @@ def marks(
 ) -> dict[int, str]:
     """A text for each shelf, which differs if the shelf's entries may have changed.
 
-    Only indices are read, so a ledger of a million records takes a second.
+    Only indices are read, so a ledger of a million records takes a second. Losses have none: they
+    come together with another candidate.
     """
     parts: dict[int, list[str]] = defaultdict(list)
     counted: list[tuple[str, tuple[str | int, ...]]] = [
         (ANNOTATED, ()),
         (IDENTIFIED, (ledger.round,)),
         (REJECTED, ()),
-        (LEARNED, ()),
     ]
     if versions.candidate:
         counted.append((SCORED, (versions.candidate,)))

@@ -75,8 +75,11 @@ def test_two_reviewers_write_at_once_while_a_run_holds_its_ledger(tmp_path):
 
 
 def test_processes_that_make_the_file_at_once_all_write(tmp_path):
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "bufsize": 1}
-    running = [subprocess.Popen([sys.executable, "-c", MAKES], **pipes) for _ in range(3)]
+    command = [sys.executable, "-c", MAKES]
+    pipe = subprocess.PIPE
+    running = [
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, bufsize=1) for _ in range(3)
+    ]
     assert [process.stdout.readline() for process in running] == ["ready\n"] * 3
     for number in range(40):
         folder = tmp_path / str(number)
