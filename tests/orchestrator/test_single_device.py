@@ -176,9 +176,9 @@ def test_the_bundled_pair_in_turn_finds_the_gap_that_it_finds_side_by_side(tmp_p
         "--task",
         "vqa",
         "--limit",
-        "100",
+        "80",
         "--recipe",
-        "rehearsal",
+        "rehearsal+epochs-1",
     ]
 
     def call(*arguments):
