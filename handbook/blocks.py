@@ -2,7 +2,7 @@
 
 A mark is a comment in the document: `<!-- block: run -->`. It holds for the next block.
 
-    run       a test executes it
+    run       a test executes it, with its placeholders filled in, on the fake engine
     parsed    its commands are read by the command line, its Python by the compiler
     gpu       as parsed; it needs a GPU or a large model to run
     cluster   as parsed; it needs containers, a cluster or several machines

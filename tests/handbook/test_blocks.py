@@ -1,9 +1,6 @@
 """Code blocks of documents: each is executed, or checked as its mark says."""
 
-import json
-import os
-import subprocess
-import sys
+import re
 from pathlib import Path
 
 import pytest
@@ -69,34 +66,33 @@ def test_fenced_and_indented_blocks_are_read_with_their_marks(tmp_path):
     assert found == [("run", "", "one\n\ntwo", 5), ("", "toml", "x = 1", 11)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with two runs, one of which is reviewed."""
-    from services.core.reviews import Review, ReviewVerdict
-    from services.orchestrator.run.ledger.review_book import ReviewBook
-    from tests.orchestrator.ui.exhibits import make_run
+def run_blocks():
+    """The blocks that run, by document."""
+    found = {}
+    for block in BLOCKS:
+        if block.mark == "run":
+            found.setdefault(str(block.path.relative_to(ROOT)), []).append(block)
+    return found
 
-    folder = tmp_path_factory.mktemp("documents")
-    for name in ("demo", "first"):
-        make_run(folder / "runs" / name, folder / "pool")
-        book = ReviewBook(folder / "runs" / name / "reviews.sqlite")
-        label = ("0" * 64, "what is it?", "a cat")
-        book.add(0, label, Review("Ada", ReviewVerdict.CORRECT, "a dog"))
-        book.close()
-        sample = {"question": label[1], "answer": "a dog", "reviewed": "corrected"}
-        (folder / "runs" / name / "parity_set.jsonl").write_text(json.dumps(sample) + "\n")
-    return folder
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """Address of a teacher for all documents."""
+    from tests.handbook.stage import role
+
+    with role("teacher", tmp_path_factory.mktemp("teacher")) as address:
+        yield address
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", [block for block in BLOCKS if block.mark == "run"], ids=name_of)
-def test_blocks_run(block, folder):
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-    }
-    done = subprocess.run(
-        ["bash", "-euc", block.text], cwd=folder, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+@pytest.mark.parametrize("blocks", run_blocks().values(), ids=run_blocks())
+def test_blocks_run(blocks, tmp_path, request):
+    """Those of a document one after the other: each finds what the others have made."""
+    from tests.handbook.stage import staged
+
+    text = "\n".join(block.text for block in blocks)
+    with staged(tmp_path, text, lambda: request.getfixturevalue("teacher")) as stage:
+        for block in blocks:
+            for run in re.findall(r"(runs/\w+).*--reviewed|audit reviews (runs/\w+)", block.text):
+                stage.correct_one(next(filter(None, run)))
+            stage.run(stage.filled(block.text))
