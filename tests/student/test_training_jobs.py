@@ -142,21 +142,20 @@ async def test_engines_serve_an_adapter_as_its_merged_version(tiny_checkpoint, a
     await merged.close()
 
 
-@pytest.mark.parametrize("sharded", [False, True], ids=["replicated", "sharded"])
 def test_two_processes_end_with_the_weights_of_one(
-    tiny_checkpoint, datasets, tmp_path, weights_of_one, sharded
+    tiny_checkpoint, datasets, tmp_path, weights_of_one
 ):
-    """Real processes over gloo; sharded is FSDP. The odd last batch is completed by a sample."""
+    """Real processes over gloo. The odd last batch is completed by a sample.
 
+    test_sharding.py has FSDP.
+    """
     from safetensors.torch import load_file
     from transformers import AutoModelForImageTextToText
 
     samples = new_samples(datasets, ODD)
     settings = {
         "batch_size": 4,
-        "execution": Execution(
-            processes=2, micro_batch=1, sharded=sharded, gradient_checkpointing=sharded
-        ),
+        "execution": Execution(processes=2, micro_batch=1),
     }
     folder = new_job(tmp_path, datasets, tiny_checkpoint, samples, **settings)
     done = subprocess.run([*TRAIN, str(folder)], capture_output=True, text=True, timeout=300)
