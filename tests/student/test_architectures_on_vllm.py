@@ -1,4 +1,4 @@
-"""Every architecture on vLLM (0.32, its CPU build): swap in place, and roll back.
+"""Every architecture of vLLM (0.32, its CPU build): swap in place, and roll back.
 
 | architecture | vLLM's class | answers | swap in place |
 | --- | --- | --- | --- |
@@ -8,7 +8,8 @@
 | LLaVA | LlavaForConditionalGeneration | equal to transformers | right |
 | LLaVA-OneVision | LlavaOnevisionForConditionalGeneration | equal to transformers | right |
 | TinyLLaVA, converted | LlavaForConditionalGeneration | equal to transformers | right |
-| InternVL, InternVL2 converted | InternS1ForConditionalGeneration | equal to transformers | right |
+| InternVL | InternS1ForConditionalGeneration | equal to transformers | right |
+| InternVL2, converted | the same | equal to transformers (test_internvl_on_vllm.py) | as InternVL |
 """
 
 import pytest
@@ -24,9 +25,12 @@ from tests.student.trained import (
 )
 
 pytestmark = pytest.mark.slow
+ELSEWHERE = ("qwen2_vl", "internvl2_internlm2", "internvl2_phi3")
 
 
-@pytest.mark.parametrize("trained", [name for name in NAMES if name != "qwen2_vl"], indirect=True)
+@pytest.mark.parametrize(
+    "trained", [name for name in NAMES if name not in ELSEWHERE], indirect=True
+)
 async def test_it_goes_live_in_place_on_vllm(trained, tmp_path):
     settings = settings_of(
         trained, tmp_path, ENGINE="vllm", MAX_MODEL_LEN=512, THREADS=1, SWAP="in_place"
