@@ -10,7 +10,7 @@
 | TinyLLaVA, converted | LlavaForConditionalGeneration | equal to transformers | right |
 | InternVL, InternVL2 converted | InternS1ForConditionalGeneration | equal to transformers | right |
 
-InternVL2 with InternLM2 answers in test_internvl_on_vllm.py, and swaps as the other two of its class.
+InternVL2 with InternLM2 answers in test_internvl_on_vllm.py, and swaps as the others of its class.
 """
 
 import pytest
