@@ -49,13 +49,13 @@ def holders(folder: Path) -> frozenset[str]:
 
 
 @contextmanager
-def watched(folder: Path):
-    """The sets of holders seen, in order, each stretch once."""
+def watched(folder: Path, every_s=0.05):
+    """The sets of holders seen, in order, each stretch once. Each look reads all of /proc."""
     seen: list[frozenset[str]] = []
     over = threading.Event()
 
     def watch():
-        while not over.wait(0.05):
+        while not over.wait(every_s):
             seen.append(holders(folder))
 
     thread = threading.Thread(target=watch)
@@ -190,7 +190,7 @@ def test_the_bundled_pair_in_turn_finds_the_gap_that_it_finds_side_by_side(tmp_p
 
     call("annotate", *about, "--local", "--run", beside)
     call("identify", beside, "--local")
-    with watched(turns) as stretches:
+    with watched(turns, every_s=0.5) as stretches:
         call(
             "align",
             *about,
