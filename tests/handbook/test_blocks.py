@@ -87,7 +87,7 @@ def teacher(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize("blocks", run_blocks().values(), ids=run_blocks())
 def test_blocks_run(blocks, tmp_path, request):
-    """Those of a document one after the other: each finds what the others have made."""
+    """The blocks of a document one after the other: each finds what the others have made."""
     from tests.handbook.stage import staged
 
     text = "\n".join(block.text for block in blocks)
